@@ -14,9 +14,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 from killing import Victims
 from locked import lock
-from sample_runs import exit_code_of, run_once
+from sample_runs import VECTORS, exit_code_of, run_once
 
 import tablenodes as tn
+from tablenodes import local
+from tablenodes.local import model_files
 
 pytest_plugins = ["sentences"]
 
@@ -130,6 +132,16 @@ def embedded():
 
 
 @pytest.fixture(scope="session")
+def embedding_model(tmp_path_factory):
+    """See to it that the embedding model is installed where there is one, once for all processes that run tests."""
+    if local.EMBEDDING.problem == model_files.NOT_HERE:
+        pytest.skip(model_files.NOT_HERE)
+    with open(tmp_path_factory.getbasetemp().parent / "embedding_model.lock", "w") as turn:
+        lock(turn)
+        return local.install(model=local.EMBEDDING)
+
+
+@pytest.fixture(scope="session")
 def postgresql_server(tmp_path_factory):
     """Return the address of a PostgreSQL server, one for all processes that run tests."""
     if database_server.binaries() is None:
@@ -157,4 +169,10 @@ def sample(request, tmp_path_factory):
     """
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    return lambda name: run_once(name, shared / "samples", lambda: request.getfixturevalue("embedded").server)
+
+    def run(name: str):
+        if name == VECTORS:
+            request.getfixturevalue("embedding_model")
+        return run_once(name, shared / "samples", lambda: request.getfixturevalue("embedded").server)
+
+    return run

@@ -8,17 +8,19 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 
 import pytest
 from locked import lock
 
 from tablenodes.cli import main
-from tablenodes.local import LocalModel, LocalServer
+from tablenodes.local import CHAT, EMBEDDING, LocalModel, LocalServer
 
 SAMPLES = Path(__file__).parent.parent / "sample_workflows"
 README_SAMPLE = "review_sentiment"
+VECTORS = "review_embeddings"
+"""The sample that asks the embedded model for vectors, which not every system has."""
 FEW = 2
 ROWS = {README_SAMPLE: 4} | dict.fromkeys(("resume_after_kill", "review_triage", "ticket_fields"), 1)
 """How many rows of its table a sample is run with: more where what the model says is judged, one where all are alike.
@@ -59,8 +61,13 @@ def copy_samples(folder: Path, rows: int | None) -> None:
 
 
 def sharing(server: LocalServer) -> contextlib.AbstractContextManager[object]:
-    """Have each start of the embedded model in this process return the server that runs already."""
-    return mock.patch.object(LocalModel, "start", return_value=contextlib.nullcontext(server))
+    """Have each start of the embedded model in this process return the server that runs already; others start."""
+    real = LocalModel.start
+
+    def start(recipe: LocalModel, model: object = CHAT) -> Any:
+        return contextlib.nullcontext(server) if model is CHAT else real(recipe, EMBEDDING)
+
+    return mock.patch.object(LocalModel, "start", start)
 
 
 def run_sample(name: str, folder: Path, shared: Callable[[], LocalServer]) -> Ran:

@@ -719,11 +719,11 @@ def test_the_embedded_model_is_looked_after(command, monkeypatch, tmp_path):
     code, _, err = command("model", "remove")
     assert code == 0
     wording.line(err)
-    monkeypatch.setattr("tablenodes.local.install", lambda say: say("downloading"))
+    monkeypatch.setattr("tablenodes.local.install", lambda say, model: say("downloading"))
     code, _, err = command("model", "install")
     assert code == 0
     wording(err)
-    monkeypatch.setattr("tablenodes.local.remove", lambda: True)
+    monkeypatch.setattr("tablenodes.local.remove", lambda model: True)
     wording.line(command("model", "remove")[2])
 
 

@@ -20,6 +20,7 @@ from tutorial_chart import follow, steps
 
 import tablenodes as tn
 from tablenodes.errors import SettingError
+from tablenodes.local import CHAT
 from tablenodes.testing import canned
 
 
@@ -40,7 +41,7 @@ def test_the_tutorial_runs_from_top_to_bottom_and_prints_what_it_says(tmp_path):
     names = {}
     with reader(tmp_path, judged):
         here = os.environ["OPENAI_BASE_URL"]
-        with sharing(SimpleNamespace(base_url=here, api_key="", ended=None)):
+        with sharing(SimpleNamespace(base_url=here, api_key="", ended=None, model=CHAT)):
             assert follow(steps(), names) == []
         (own,) = [block for block in blocks("tutorial.md") if block.mark == "run openai"]
         profile = (
@@ -128,7 +129,15 @@ def test_a_page_runs_from_top_to_bottom_and_prints_what_it_says(name, reply, tmp
         Path("parts").mkdir()
         for part in range(2):
             pd.DataFrame(REVIEWS)[part * 2 :][:2].to_csv(f"parts/{part}.csv", index=False)
-        assert follow(blocks(name), {}) == []
+        assert follow([block for block in blocks(name) if block.mark != "run local"], {}) == []
+
+
+@pytest.mark.model
+@pytest.mark.timeout(300)
+def test_the_page_on_embeddings_says_what_the_embedded_model_makes_of_the_reviews(embedding_model, monkeypatch):
+    """Of all 30, without a network."""
+    monkeypatch.chdir(DOCS.parent)
+    assert follow([block for block in blocks("embeddings.md") if block.mark == "run local"], {}) == []
 
 
 def test_the_tests_of_a_pipeline_pass(tmp_path, monkeypatch):

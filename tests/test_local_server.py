@@ -379,7 +379,8 @@ def test_the_recipe_becomes_the_engines_parameters(monkeypatch):
     """No cache of gigabytes, one host, no page of its own, and threads that suit a small model."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
     params = SimpleNamespace(model=SimpleNamespace(), cpuparams=SimpleNamespace())
-    recipe = {"path": "m.gguf", "alias": "m", "slots": 4, "context": 8192, "threads": None, "api_key": "k"}
+    recipe = {"path": "m.gguf", "alias": "m", "slots": 4, "context": 8192, "threads": 8, "api_key": "k"}
+    recipe["embedding"] = False
     made = child.parameters(params, recipe)
     assert (made.cache_ram_mib, made.hostnames, made.port, made.ui, made.offline) == (0, ["127.0.0.1"], 0, False, True)
     assert (made.api_keys, made.cors_origins) == (["k"], "http://127.0.0.1")

@@ -41,8 +41,11 @@ def in_a_copy(tmp_path, monkeypatch):
 
 SHARING = """
 import contextlib, types
-from tablenodes.local import LocalModel
-LocalModel.start = lambda model: contextlib.nullcontext(types.SimpleNamespace(**{}))
+from tablenodes.local import CHAT, LocalModel
+start = LocalModel.start
+LocalModel.start = lambda recipe, model=CHAT: (
+    contextlib.nullcontext(types.SimpleNamespace(model=CHAT, **{})) if model is CHAT else start(recipe, model)
+)
 """
 """Has a notebook's kernel ask a server that runs already."""
 
@@ -157,7 +160,7 @@ def judged_right(written):
 @pytest.mark.model
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("notebook", sorted(SAMPLES.glob("*.ipynb")), ids=lambda path: path.stem)
-def test_every_notebook_runs_from_top_to_bottom(notebook, tmp_path, monkeypatch, embedded):
+def test_every_notebook_runs_from_top_to_bottom(notebook, tmp_path, monkeypatch, embedded, embedding_model):
     """From the CSV to a chart, in a kernel of its own; with short answers, from a server that runs already.
 
     One review is enough beside the one that the notebook itself adds.

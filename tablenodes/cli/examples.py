@@ -65,6 +65,7 @@ EXAMPLES = {
     ),
     "install": (
         "tablenodes model install",
+        "tablenodes model install --embedding",
         "TABLENODES_CACHE=/data tablenodes model install",
     ),
     "status": (

@@ -263,27 +263,31 @@ def _print_rows(opened: Journal) -> None:
         print(orjson.dumps(row).decode())
 
 
-@command("install")
-def install(_: Given) -> None:
+_FOR_VECTORS = "The model for vectors (CreateEmbedding), in place of the one that writes."
+
+
+@command("install", flag("--embedding", _FOR_VECTORS))
+def install(given: Given) -> None:
     """Download the embedded model into the user's cache folder (about 100 MB), if it is not there."""
     from .. import local  # noqa: PLC0415 - loaded where it is used
 
-    local.install(say)
+    local.install(say, local.EMBEDDING if given.embedding else local.CHAT)
 
 
-@command("status")
-def status(_: Given) -> int:
+@command("status", flag("--embedding", _FOR_VECTORS))
+def status(given: Given) -> int:
     """Show whether the embedded model can be used, and where its file is."""
     from .. import local  # noqa: PLC0415 - loaded where it is used
 
-    found = local.status()
+    found = local.status(local.EMBEDDING if given.embedding else local.CHAT)
     show(str(found))
     return OK if found.ready else BAD_INPUT
 
 
-@command("remove")
-def remove(_: Given) -> None:
+@command("remove", flag("--embedding", _FOR_VECTORS))
+def remove(given: Given) -> None:
     """Delete the embedded model from the user's cache folder."""
     from .. import local  # noqa: PLC0415 - loaded where it is used
 
-    say("removed the embedded model" if local.remove() else "there is no embedded model to remove")
+    model = local.EMBEDDING if given.embedding else local.CHAT
+    say(f"removed the {model.title}" if local.remove(model) else f"there is no {model.title} to remove")

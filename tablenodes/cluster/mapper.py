@@ -126,7 +126,7 @@ class Mapper:
             return tables.like_given(self._table(view).empty(), batch), Part({}, [], [])
         with voiced(_nothing), ExitStack() as stack:
             try:
-                endpoint = stack.enter_context(opened(self._connection, self._environ()))
+                endpoint = stack.enter_context(opened(self._connection, self._environ(), path=self._asking.path))
             except ConnectionSettingError as error:
                 raise framed(error, f"on {socket.gethostname()}, process {os.getpid()}: ") from None
             plan = planned(self._asking, view, endpoint, context, self._options)

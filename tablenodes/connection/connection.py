@@ -167,12 +167,13 @@ class Connection:
         """Describe the embedded model: a small language model on this machine, without a key and without a network.
 
         The description starts nothing. A run starts the model's server and ends it; in a ``with`` block the server
-        lives as long as the block.
+        lives as long as the block. For `CreateEmbedding` it is another model, which makes vectors.
 
         Parameters
         ----------
         path : path, optional
-            A GGUF file. Default: the model that ``tablenodes model install`` put into the user's cache folder.
+            A GGUF file. Default: the model that ``tablenodes model install`` put into the user's cache folder, for
+            vectors the one of ``tablenodes model install --embedding``.
         **options
             Further fields of `tablenodes.local.LocalModel`, such as ``slots`` and ``context``.
         """
@@ -235,7 +236,10 @@ class Connection:
         self._running.append(stack)
         if self.local_model is None:
             return self
-        server = stack.enter_context(self.local_model.start())
+        return self.served_by(stack.enter_context(self.local_model.start()))
+
+    def served_by(self, server: LocalServer) -> Connection:
+        """Return a connection to a running server of an embedded model."""
         started = replace(self, base_url=server.base_url, api_key=server.api_key)
         object.__setattr__(started, "server", server)
         return started

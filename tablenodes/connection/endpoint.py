@@ -130,7 +130,7 @@ class Endpoint:
         model = self.connection.local_model
         if model is None:
             return self.request("POST", path).url
-        return f"{_EMBEDDED}{quote(model.path or default_properties(self.connection)['model'])}{path}"
+        return f"{_EMBEDDED}{quote(model.path or default_properties(self.connection, path)['model'])}{path}"
 
     def transport(
         self,
@@ -205,22 +205,22 @@ def _shown(connection: Connection) -> str:
         return str(connection.base_url)
 
 
-def default_properties(connection: Connection | None) -> dict[str, str]:
-    """Return the request properties that a connection supplies where nobody sets them."""
+def default_properties(connection: Connection | None, path: str = "") -> dict[str, str]:
+    """Return the request properties that a connection supplies to requests to a path, where nobody sets them."""
     if connection is None:
         return {}
     if connection.local_model is None:
         return {"model": connection.profile.model} if connection.profile and connection.profile.model else {}
-    from ..local import DEFAULT_MODEL  # noqa: PLC0415 - the embedded model is an extra
+    from ..local import model_for  # noqa: PLC0415 - the embedded model is an extra
 
-    return {"model": DEFAULT_MODEL}
+    return {"model": model_for(path).name}
 
 
 @contextmanager
 def opened(
-    connection: Connection, environ: Mapping[str, str] | None = None, *, sends: bool = True
+    connection: Connection, environ: Mapping[str, str] | None = None, *, path: str = "", sends: bool = True
 ) -> Iterator[Endpoint]:
-    """Yield what a connection comes to in an environment (the process's own), with the embedded model started.
+    """Yield what a connection comes to in an environment (the process's own), with the embedded model for `path`.
 
     One over which nothing is sent needs no key and starts no model.
 
@@ -229,11 +229,32 @@ def opened(
     if not sends:
         yield unsent(connection)
         return
-    if connection.local_model is not None and connection.base_url is None:
-        with connection as started:
-            yield _endpoint(started, {})
+    if connection.local_model is not None:
+        with started(connection, path) as running:
+            yield _endpoint(running, {})
         return
     yield _endpoint(connection, surrounding(connection.env_file, environ))
+
+
+@contextmanager
+def started(connection: Connection, path: str) -> Iterator[Connection]:
+    """Yield a connection as it is used for a path below its base URL: with the embedded model that answers there.
+
+    Where the connection is already to a running one, another model is started beside it and ends with it.
+    """
+    if connection.local_model is None:
+        with connection as same:
+            yield same
+        return
+    from ..local import model_for  # noqa: PLC0415 - the embedded model is an extra
+
+    model, running = model_for(path), connection.server
+    if connection.base_url is None:
+        with connection.local_model.start(model) as server:
+            yield connection.served_by(server)
+    else:
+        is_right = running is None or running.model is model
+        yield connection if is_right else connection.served_by(running.serving(model))  # type: ignore[union-attr]
 
 
 def unsent(connection: Connection) -> Endpoint:
@@ -243,13 +264,13 @@ def unsent(connection: Connection) -> Endpoint:
     return Endpoint(base_url_of(connection).strip().rstrip("/"), (), connection, query)
 
 
-def as_shown(connection: Connection) -> Endpoint:
+def as_shown(connection: Connection, path: str = "") -> Endpoint:
     """Return what a connection comes to where nothing is sent or started; a key that is not there stands as a secret.
 
     Raises `ConnectionSettingError` for all else that a run would refuse.
     """
     if connection.local_model is not None and connection.base_url is None:
-        model = quote(connection.local_model.path or default_properties(connection)["model"])
+        model = quote(connection.local_model.path or default_properties(connection, path)["model"])
         return Endpoint(f"{_EMBEDDED}{model}", (_USER_AGENT,), connection)
     environ = surrounding(connection.env_file)
     texts = (*(connection.headers or {}).values(), *(connection.query or {}).values())

@@ -75,7 +75,8 @@ class GroupRun:
         try:
             connection = restored(self._recipe["connection"], os.environ, self.futures.salt())
             self.futures.take_up(self.group.number)
-            with opened(connection, environment_for(self._recipe["connection"], os.environ)) as endpoint:
+            environ, path = environment_for(self._recipe["connection"], os.environ), self._recipe["path"]
+            with opened(connection, environ, path=path) as endpoint:
                 while True:
                     held = self._round(endpoint)
                     if held is not None or not self._wait_for_more():

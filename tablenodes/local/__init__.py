@@ -1,11 +1,25 @@
-"""The embedded model: a small language model in a child process on the user's own machine."""
+"""The embedded models, for words and for vectors: each in a child process on the user's own machine."""
 
 from .functions import FunctionCalls, Watched
-from .model_files import DEFAULT_MODEL, ModelStatus, install, installed, remove, status
+from .model_files import (
+    CHAT,
+    DEFAULT_MODEL,
+    DIMENSIONS,
+    EMBEDDING,
+    ModelStatus,
+    install,
+    installed,
+    model_for,
+    remove,
+    status,
+)
 from .server import SLOTS, LocalModel, LocalServer
 
 __all__ = [
+    "CHAT",
     "DEFAULT_MODEL",
+    "DIMENSIONS",
+    "EMBEDDING",
     "SLOTS",
     "FunctionCalls",
     "LocalModel",
@@ -14,6 +28,7 @@ __all__ = [
     "Watched",
     "install",
     "installed",
+    "model_for",
     "remove",
     "status",
 ]

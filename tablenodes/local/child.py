@@ -1,9 +1,10 @@
 """What runs in the child process: the model's HTTP server, for as long as the parent holds on to it.
 
 Started as a file by `LocalModel.start`, or as ``python -m tablenodes.local.child``. The first line on its standard
-input is the recipe, a JSON object with ``path``, ``alias``, ``slots``, ``context``, ``threads`` and ``api_key``. It
-prints one line: ``{"base_url": …}`` when it is ready, or ``{"error": …}``. A second line, the end of its input or the
-end of its parent ends it.
+input is the recipe, a JSON object with ``path``, ``alias``, ``slots``, ``context``, ``threads``, ``api_key`` and
+``embedding``; with ``folder`` too where the model brings its own engine, which is there. It prints one line:
+``{"base_url": …}`` when it is ready, or ``{"error": …}``. A second line, the end of its input or the end of its parent
+ends it.
 """
 
 from __future__ import annotations
@@ -52,6 +53,9 @@ def serve(recipe: dict[str, Any]) -> Any:
     # Else idle threads spin, and a machine with other work makes the model up to 20 times slower. Read by the OpenMP
     # library when it is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    recipe["threads"] = recipe["threads"] or min(_usable_cores(), MOST_THREADS)
+    if "folder" in recipe:
+        return _vector_server().serve(recipe)
     import xllamacpp  # noqa: PLC0415 - after the environment is set
 
     return xllamacpp.Server(parameters(xllamacpp.CommonParams(), recipe))
@@ -66,7 +70,8 @@ def parameters(params: Any, recipe: dict[str, Any]) -> Any:
     params.port = 0
     params.n_parallel = recipe["slots"]
     params.n_ctx = recipe["context"]
-    params.cpuparams.n_threads = recipe["threads"] or min(_usable_cores(), MOST_THREADS)
+    params.cpuparams.n_threads = recipe["threads"]
+    params.embedding = recipe["embedding"]
     # A connection that is kept alive holds a thread: room for two runs at a time.
     params.n_threads_http = 2 * recipe["slots"] + 2
     params.cache_ram_mib = 0  # the default fills 8 GiB
@@ -76,6 +81,16 @@ def parameters(params: Any, recipe: dict[str, Any]) -> Any:
     params.endpoint_slots = False
     params.verbosity = 1  # errors
     return params
+
+
+def _vector_server() -> Any:
+    """Load the file beside this one, of which the search path knows nothing."""
+    from importlib.util import module_from_spec, spec_from_file_location  # noqa: PLC0415 - for one of the models
+
+    spec = spec_from_file_location("vector_server", os.path.join(os.path.dirname(__file__), "vector_server.py"))
+    module = module_from_spec(spec)  # type: ignore[arg-type] # there is one for every file
+    spec.loader.exec_module(module)  # type: ignore[union-attr]
+    return module
 
 
 def bound_memory() -> None:

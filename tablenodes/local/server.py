@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import ModelError, SettingError
-from .model_files import DEFAULT_MODEL, NO_ENGINE, checked, engine_version
+from .model_files import CHAT, EMBEDDING, NO_ENGINE, PackagedModel, checked, engine_version, installed
 
 SLOTS = 4  # requests that the server works on at a time; more clients than slots starve each other
 CHILD = Path(__file__).with_name("child.py")
@@ -44,15 +44,23 @@ class LocalModel:
             _in_range("threads", self.threads, 1, 1024)
         _in_range("startup", self.startup, 0.1, 3600, whole=False)
 
-    def start(self) -> LocalServer:
-        """Start the server in a child process and wait until it answers."""
-        file = checked(self.path)
-        if engine_version() is None:
+    def start(self, model: PackagedModel | None = None) -> LocalServer:
+        """Start a model's server in a child process and wait until it answers; with a `path`, that file's.
+
+        Default: the model for words, or the one for vectors where that alone is installed.
+        """
+        if model is None:
+            is_alone = self.path is None and installed() is None and installed(EMBEDDING) is not None
+            model = EMBEDDING if is_alone else CHAT
+        file = checked(self.path, model)
+        packs_its_engine = self.path is None and bool(model.folder)
+        if engine_version(model.engine if packs_its_engine else None) is None:
             raise ModelError(NO_ENGINE)
         api_key = secrets.token_urlsafe(24)
-        alias = DEFAULT_MODEL if self.path is None else file.stem
+        alias = model.name if self.path is None else file.stem
         recipe = {"path": str(file), "alias": alias, "slots": self.slots, "context": self.context}
-        recipe |= {"threads": self.threads, "api_key": api_key}
+        recipe |= {"threads": self.threads, "api_key": api_key, "embedding": model is not CHAT}
+        recipe |= {"folder": str(model.place.absolute())} if packs_its_engine else {}
         log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server
         try:
             # A session of its own: neither a Ctrl-C nor a closed terminal reaches the child before its parent.
@@ -66,7 +74,7 @@ class LocalModel:
         except OSError as error:
             log.close()
             raise ModelError(f"cannot start the model's server with {sys.executable}: {error.strerror}") from None
-        server = LocalServer(child, log, api_key, self.slots)
+        server = LocalServer(child, log, api_key, self.slots, self, model)
         try:
             server.base_url = server.wait_until_ready(json.dumps(recipe).encode() + b"\n", self.startup)
         except BaseException:
@@ -76,11 +84,21 @@ class LocalModel:
 
 
 class LocalServer:
-    """A running server of the embedded model; made by `LocalModel.start`."""
+    """A running server of an embedded model; made by `LocalModel.start`."""
 
-    def __init__(self, child: subprocess.Popen[bytes], log: IO[bytes], api_key: str, slots: int) -> None:
-        self.base_url, self.api_key, self.slots = "", api_key, slots
-        self._child, self._log = child, log
+    def __init__(
+        self,
+        child: subprocess.Popen[bytes],
+        log: IO[bytes],
+        api_key: str,
+        slots: int,
+        recipe: LocalModel,
+        model: PackagedModel = CHAT,
+    ) -> None:
+        self.base_url, self.api_key, self.slots, self.model = "", api_key, slots, model
+        self._child, self._log, self._recipe = child, log, recipe
+        self._beside: LocalServer | None = None
+        self._starting = threading.Lock()
 
     def __repr__(self) -> str:
         return f"LocalServer({self.base_url}, slots={self.slots}{', ended' if self._child.poll() is not None else ''})"
@@ -101,6 +119,17 @@ class LocalServer:
         """Why there is no server any more: its exit or signal, and the first line of its log; None while it runs."""
         code = self._child.poll()
         return None if code is None else f"{_ending(code)}{self._logged()}"
+
+    def serving(self, model: PackagedModel) -> LocalServer:
+        """Return the server of a model: this one, or one beside it, which is started once and ends with this one."""
+        if model is self.model:
+            return self
+        with self._starting:
+            if (reason := self.ended) is not None:
+                raise ModelError(f"the embedded model has ended: {reason}")
+            if self._beside is None or self._beside.ended is not None:
+                self._beside = self._recipe.start(model)
+            return self._beside
 
     def wait_until_ready(self, recipe: bytes, seconds: float) -> str:
         """Hand the recipe over and return the address that the child prints; raise `ModelError` if none comes.
@@ -129,6 +158,10 @@ class LocalServer:
 
     def close(self) -> None:
         """End the server. A second time does nothing."""
+        with self._starting:
+            beside, self._beside = self._beside, None
+        if beside is not None:
+            beside.close()
         child = self._child
         for pipe in filter(None, (child.stdin, child.stdout)):
             with contextlib.suppress(OSError):  # it is gone already

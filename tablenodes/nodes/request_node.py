@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..answers import AnswerSchema
     from ..bodies.body_plan import BodyPlan
     from ..connection.connection import Connection, GivenConnection
+    from ..local import LocalModel
     from ..run.estimate import Estimate
     from ..run.options import Duplicates, OnInDoubt, OnInvalid, RetryFailed, RunOptions
     from ..run.output import AnyOutput, Responses, T
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
     Schema = str | os.PathLike[str] | Mapping[str, Any]
 
-_SERVED_LOCALLY = ("/chat/completions", "/completions", "/responses")
+_SERVED_LOCALLY = ("/chat/completions", "/completions", "/responses", "/embeddings")
 # What is the whole of the messages, and what makes messages too.
 _ALONE = {"messages": ("prompt", "system", "conversation"), "conversation": ("prompt", "system")}
 
@@ -127,12 +128,12 @@ class RequestNode(BatchNode):
         schema, answers = self._schema_of_requests(), self._answers
         defaults = {name: value for name, value in self._declared.supplied.items() if name in schema.properties}
         if inputs.connection is not None and inputs.connection.local_model:
-            self._check_local()
+            self._check_local(inputs.connection.local_model)
         plan = self._bodies()(
             self._recipe(),
             schema,
             columns,
-            defaults=defaults | default_properties(inputs.connection),
+            defaults=defaults | default_properties(inputs.connection, self._declared.path),
             constants=inputs.constants,
             conversations=partial(_conversations, inputs.store),
             body_bytes=inputs.body_bytes,
@@ -154,14 +155,20 @@ class RequestNode(BatchNode):
             plan.warnings, plan.refused = (*plan.warnings, *answers.schema.remarks, *warned), refused
         return plan
 
-    def _check_local(self) -> None:
+    def _check_local(self, model: LocalModel) -> None:
         """Raise `SettingError` for what the embedded model cannot do."""
+        from ..local import DIMENSIONS  # noqa: PLC0415 - the embedded model is an extra
+
         path = self._declared.path
         if not self._declared.as_it_came and path not in _SERVED_LOCALLY:
             told = f"the embedded model serves {', '.join(_SERVED_LOCALLY)}, and not {path}: use another server"
             raise SettingError(told, place="connection")
         if getattr(self, IMAGE, None) is not None:
             raise SettingError("image: the embedded model sees no images; use a server whose model does", place=IMAGE)
+        dimensions = getattr(self, "dimensions", None)
+        if model.path is None and isinstance(dimensions, int) and dimensions != DIMENSIONS:
+            told = f"dimensions: the embedded model's vectors have {DIMENSIONS}; leave it out, or use another server"
+            raise SettingError(told, place="dimensions")
         calls = getattr(self, "tools", None) is not None or getattr(self, "answer_mode", None) == "tool"
         if calls and not self._declared.shortcuts:
             what = "the embedded model calls tools in CreateChatCompletion alone: use that, or another server"

@@ -95,7 +95,7 @@ class Requests:
     def request(self, row: int) -> RowRequest:
         """Return one row's request, with what is wrong with it."""
         data, problems = self._draft(row)
-        endpoint = as_shown(self.connection)
+        endpoint = as_shown(self.connection, self.path)
         headers = {name: _masked(value) for name, value in self._headers(endpoint, data)}
         url = "".join(text for text, _ in self._address(endpoint, data))
         body = orjson.loads(bytes(data)) if _is_sent(data) else None

@@ -114,7 +114,7 @@ def run(
     if given is None and options.progress is not False:
         display.announce_default(connection)
     with ExitStack() as stack:
-        endpoint = stack.enter_context(opened(connection, sends=options.send))
+        endpoint = stack.enter_context(opened(connection, path=asking.path, sends=options.send))
         if part is not None and part.place not in (None, endpoint.identity(asking.path)):
             raise SettingError(_ELSEWHERE, code="another_server", place="connection")
         plan = planned(asking, view, endpoint, context, options)

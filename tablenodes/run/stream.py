@@ -67,7 +67,7 @@ def stream(
     if given is None and options.progress is not False:
         display.announce_default(connection)
     with ExitStack() as stack:
-        endpoint = stack.enter_context(opened(connection, sends=options.send))
+        endpoint = stack.enter_context(opened(connection, path=asking.path, sends=options.send))
         plan = planned(asking, batches.view, endpoint, context, options)
         if options.progress is not False:
             display.announce(asking.name, plan, sys.maxsize if options.duplicates == "send" else 1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .. import tables
 from ..connection.connection import Connection, GivenConnection
-from ..connection.endpoint import base_url_of
+from ..connection.endpoint import base_url_of, default_properties, started
 from ..errors import EndedError, Interrupted, InvalidRequests, OutputError, TableError, framed
 from ..nodes import Node
 from ..run.check import Check, refuse_invalid
@@ -172,14 +172,17 @@ def _ended(
 
 
 def _opened(workflow: Definition, connections: Connections, stack: ExitStack) -> Connections:
-    """Return the nodes' connections, opened: each once, of those that something is sent over."""
-    opened: list[tuple[Connection, Connection]] = []
+    """Return the nodes' connections, opened: each once, with each embedded model, of those that send something."""
+    opened: list[tuple[Any, Connection]] = []
+    found = {**connections}
     for name, node in workflow._steps:
-        own = connections[name]
-        if node._declared.sends and all(own != known for known, _ in opened):
-            opened.append((own, stack.enter_context(own)))
-    found = {name: [made for known, made in opened if known == own] for name, own in connections.items()}
-    return {name: made[0] if made else connections[name] for name, made in found.items()}
+        path = node._declared.path
+        own = connections[name], default_properties(connections[name], path)
+        if node._declared.sends:
+            if all(own != known for known, _ in opened):
+                opened.append((own, stack.enter_context(started(connections[name], path))))
+            found[name] = next(made for known, made in opened if known == own)
+    return found
 
 
 def _run_nodes(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import tables
 from ..column_names import free_names
+from ..connection.endpoint import default_properties
 from ..engine.sink import Records
 from ..problems import Remark
 from ..run.account import Account
@@ -53,7 +54,15 @@ def why_whole(workflow: Definition, connections: Mapping[str, Connection]) -> st
     own = connections[sending[0]]
     other = next((name for name in sending if connections[name] != own), None)
     apart = f"nodes {sending[0]!r} and {other!r} have different connections; give both the same"
-    return "" if other is None else apart
+    if other is not None:
+        return apart
+    models = {name: default_properties(own, kind.path) for name, kind in asking.items()}
+    other = next((name for name in sending if models[name] != models[sending[0]]), None)
+    return (
+        ""
+        if other is None
+        else f"nodes {sending[0]!r} and {other!r} ask different embedded models; make each a workflow of its own"
+    )
 
 
 def held(workflow: Definition, rows: int, connections: Mapping[str, Connection]) -> Iterator[Remark]:

@@ -65,12 +65,12 @@ def stream(
     if options.progress is not False:
         say_doubts(workflow, view, plans)
     check_prices(workflow, plans, connections, options)
-    own = next(connections[name] for name, node in workflow._steps if node._declared.sends)
+    own, path = next((connections[name], node._declared.path) for name, node in workflow._steps if node._declared.sends)
     options = over(own.profile, options)
     if check == "first":
         _check_all(workflow, batches, values, connections, options)
     with ExitStack() as stack:
-        endpoint = stack.enter_context(opened(own, sends=options.send))
+        endpoint = stack.enter_context(opened(own, path=path, sends=options.send))
         pricing = pricing_of(endpoint.connection, endpoint.base_url)
         plan = StreamPlan(workflow, view, values, endpoint, options, pricing)
         for step in plan.steps:
