@@ -579,5 +579,5 @@ def test_what_a_worker_cannot_be_told_is_refused_with_its_line(tmp_path, key):
 def test_a_workflow_completes_to_its_parts_and_what_can_be_done():
     """In a notebook: all that is described, and nothing of how it works."""
     flow = tn.Workflow({"a": tn.Return(text="x")})
-    done = {"load", "save", "to_yaml", "graph", "replace", "check", "estimate", "run"}
+    done = {"load", "save", "to_yaml", "graph", "replace", "check", "estimate", "run", "run_batches"}
     assert {name for name in dir(flow) if not name.startswith("_")} == {*KEYS} | done
