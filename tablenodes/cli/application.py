@@ -74,7 +74,7 @@ def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
 
 
 _RUNS, _LISTS, _KEPT = ".run_commands", ".catalog", ".upkeep_commands"
-_MODEL = "The embedded model: a small language model on this machine."
+_MODEL = "The embedded models: small ones on this machine, one that writes, and one for vectors (--embedding)."
 model = Group(
     "model",
     _MODEL,
