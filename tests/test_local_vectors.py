@@ -20,6 +20,7 @@ from wheels import write_wheel
 
 import tablenodes as tn
 from tablenodes import errors, local
+from tablenodes.connection.endpoint import unsent
 from tablenodes.local import model_files, vector_server
 
 NODE = tn.CreateEmbedding(input="{{ text }}")
@@ -264,6 +265,7 @@ def test_what_is_shown_and_what_a_journal_knows_name_the_model(installed, tmp_pa
     """Not the one that writes; its port is another one at each run."""
     shown = NODE.check(TEXTS, "local").request(0)
     assert shown.url == "embedded://model/multilingual-e5-small/embeddings"
+    assert unsent(tn.Connection.local()).identity("/embeddings") == shown.url
     assert shown.body["model"] == "multilingual-e5-small"
     with contextlib.chdir(tmp_path):
         runs = [NODE.run(TEXTS, "local", progress=False, journal="a.journal") for _ in range(2)]
