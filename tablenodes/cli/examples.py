@@ -65,8 +65,7 @@ EXAMPLES = {
     ),
     "install": (
         "tablenodes model install",
-        "tablenodes model install --embedding",
-        "TABLENODES_CACHE=/data tablenodes model install",
+        "TABLENODES_CACHE=/data tablenodes model install --embedding",
     ),
     "status": (
         "tablenodes model status",

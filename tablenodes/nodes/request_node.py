@@ -161,7 +161,7 @@ class RequestNode(BatchNode):
 
         path = self._declared.path
         if not self._declared.as_it_came and path not in _SERVED_LOCALLY:
-            told = f"the embedded model serves {', '.join(_SERVED_LOCALLY)}, and not {path}: use another server"
+            told = f"the embedded models serve {', '.join(_SERVED_LOCALLY)}, and not {path}: use another server"
             raise SettingError(told, place="connection")
         if getattr(self, IMAGE, None) is not None:
             raise SettingError("image: the embedded model sees no images; use a server whose model does", place=IMAGE)
