@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 
@@ -252,6 +253,17 @@ def test_finished_batches_leave_before_the_source_is_read_on(tmp_path):
     with NODE.run_batches(source(), server, journal=path, progress=False) as made:
         next(iter(made))
         assert len(read) < 10
+
+
+def test_what_is_handed_out_is_in_the_journal(tmp_path):
+    """However the process ends while somebody looks at a batch: its answers are on the disk."""
+    path, copy, taken = tmp_path / "run.journal", tmp_path / "copy.journal", 0
+    with NODE.run_batches(batches_of(table_of(60), 5), tn.testing.canned(judged), journal=path, progress=False) as made:
+        for batch in made:
+            taken += len(batch)
+            for end in ("", "-wal"):
+                shutil.copyfile(f"{path}{end}", f"{copy}{end}")
+            assert tn.read_journal(copy)["outcome"].isin(["ok", "http_error"]).sum() >= taken
 
 
 def test_what_the_journal_has_is_said_of_a_stream(tmp_path, capsys):

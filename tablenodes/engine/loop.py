@@ -102,6 +102,7 @@ class Loop:
                     if self._keeps:  # what has come meanwhile, too: a commit costs about the same for many as for few
                         self._settle_all(0.0)
                     if has_news():
+                        self._keep(self.recorder.commit)  # what is handed out has been kept
                         try:
                             with interrupts.paused():
                                 yield
