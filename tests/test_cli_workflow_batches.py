@@ -69,12 +69,13 @@ def log_of(path):
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_batches_make_the_table_that_a_whole_one_makes(flow, ending, capsys):
-    """The same rows, columns and log, and the same words at the end."""
+def test_batches_make_the_table_that_a_whole_one_makes(flow, ending, capsys, tmp_path):
+    """The same rows, columns and log, and the same words at the end; and a report of all nodes."""
+    report = ("--report", "run.html") if ending == "csv" else ()
     with fault_server(judged) as server:
         whole = exit_code_of(*asked(server, "-o", f"a.{ending}", "--log", "log-a.csv"))
         first = capsys.readouterr().err
-        parts = exit_code_of(*asked(server, "-o", f"b.{ending}", "--log", "log-b.csv", "--memory", "300MB"))
+        parts = exit_code_of(*asked(server, "-o", f"b.{ending}", "--log", "log-b.csv", "--memory", "300MB", *report))
         second = capsys.readouterr().err
     assert (whole, parts) == (3, 3)
     tables = tn.read_table(f"a.{ending}"), tn.read_table(f"b.{ending}")
@@ -83,6 +84,9 @@ def test_batches_make_the_table_that_a_whole_one_makes(flow, ending, capsys):
     reasons = [[line for line in each.splitlines() if "failed with" in line] for each in (first, second)]
     assert reasons[0] == reasons[1] != []
     assert f"wrote b.{ending}: {ROWS} rows; journal b.{ending}.journal; log log-b.csv" in second
+    if report:
+        assert "; report run.html" in second
+        assert "Report of ask, note, again, last" in (tmp_path / "run.html").read_text()
 
 
 def test_chosen_columns_and_what_was_sent(flow):

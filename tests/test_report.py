@@ -143,6 +143,34 @@ def test_a_stream_has_the_report_of_a_run(tmp_path):
         batches.report(tmp_path / "c.html", samples=1)
 
 
+def test_a_workflow_that_streams_has_the_report_of_its_run(tmp_path):
+    """Node by node; what a server repeats is hidden, of a later node whatever it is of earlier answers."""
+
+    def reply(body):
+        text = body["messages"][-1]["content"]
+        is_bad = text.startswith("bad") or "7" in text
+        return (400, {"error": {"message": f"not {text!r}"}}) if is_bad else f"said {text}"
+
+    nodes = {"ask": NODE.replace(prompt="{{ review }}"), "note": tn.Return(text="{{ ask }}")}
+    nodes["again"] = NODE.replace(prompt="{{ note }} of row {{ id }}")
+    review = [f"bad {CELL}" if at % 5 == 3 else f"good {CELL}" for at in range(30)]
+    workflow, table = tn.Workflow(nodes), pa.table({"review": review, "id": range(30)})
+    own = tn.testing.canned(reply)
+    whole, batches = workflow.run(table, connection=own, **QUIET), workflow.run_batches(table, own, **QUIET)
+    with pytest.raises(tn.errors.UsageError):
+        batches.report(tmp_path / "early.html")
+    batches.read_all()
+    (_, expected), (text, words) = report(whole, tmp_path / "a.html"), report(batches, tmp_path / "b.html")
+    for name in nodes:
+        for start, end in (("Outcomes", "Time"), ("Tokens and cost", "Settings")):
+            part = words.partition(f" {name} ")[2].partition(start)[2].partition(end)[0]
+            assert part == expected.partition(f" {name} ")[2].partition(start)[2].partition(end)[0] != "", (name, start)
+    assert "first at row 3" in words
+    assert CELL not in text
+    with pytest.raises(tn.errors.SettingError):
+        batches.report(tmp_path / "c.html", samples=1)
+
+
 @pytest.mark.parametrize("samples", [-1, 101, True, 1.5])
 def test_samples_are_a_number_of_rows(tmp_path, samples):
     out = tn.Return(text="x").run(pd.DataFrame({"a": [1]}), **QUIET)

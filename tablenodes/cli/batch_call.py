@@ -65,7 +65,6 @@ def _why_whole(workflow: Workflow, given: Given, how: Mapping[str, Any]) -> str:
     node, path = step.node, getattr(workflow.output, "path", None)
     if not workflow._alone:
         why = why_whole(workflow, connections_of(workflow, how["connection"]))
-        why = why or ("leave --report out" if given.report is not None else "")
         why = why or ("leave --duplicates out" if given.duplicates != "send" else "")
     else:
         sends = isinstance(node, BatchNode) and not node._declared.later

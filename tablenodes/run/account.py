@@ -12,10 +12,11 @@ from .spending import Spent
 from .summary import Met
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from ..answers import Pricing
     from ..tables import TableView
+    from .failures import RowEnd
     from .spending import Replaced, Spending
 
 
@@ -61,12 +62,18 @@ class Account:
         """Add rows of a view, which are at these positions of the whole table; those that are left out end later."""
         if {*records.outcome} != {OK}:
             ends = zip(records.outcome, records.status, records.message, records.reason, records.kind, strict=True)
-            for group, at in self.failures.add(ends, rows, left_out).items():
-                if self.has_report:
-                    self.firsts.keep(group, rows[at], view, at)
+            self.fail(view, ends, rows, left_out)
         self.met = self.met.joined(Met.of(records))
         self.sums.add(records, spending, left_out)
         for name in ("prompt_tokens", "completion_tokens"):
             self._again[name] += sum(filter(None, spending.replaced[name]))
         if (spent := spending.spent) is not None:
             self.spent = spent if self.spent is None else self.spent + spent
+
+    def fail(
+        self, view: TableView, ends: Iterable[RowEnd], rows: Sequence[int], left_out: Collection[int] = ()
+    ) -> None:
+        """Add why rows failed, and keep the first ones; see `add`."""
+        for group, at in self.failures.add(ends, rows, left_out).items():
+            if self.has_report:
+                self.firsts.keep(group, rows[at], view, at)

@@ -66,9 +66,9 @@ class BatchTable(Account):
         )
 
     @property
-    def first_rows(self) -> TableView:
-        """The first rows of reasons why rows failed."""
-        return self.firsts.view(self._view.table.schema)
+    def read_schema(self) -> Any:
+        """The schema of the table that is read."""
+        return self._view.table.schema
 
     def empty(self) -> Any:
         """Return the table of no rows, of a table that has none itself: it has the columns and types of all others."""

@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from ..errors import SettingError
+
 
 class Reportable:
     """The part of an output that writes its report."""
@@ -43,3 +45,17 @@ class Reportable:
         from ..report.page import write  # noqa: PLC0415 - loaded where it is used
 
         write(self._reported(), path, samples=samples)
+
+
+class ReportableStream(Reportable):
+    """The same of a run that came in batches."""
+
+    def report(self, path: str | os.PathLike[str], *, samples: int = 0) -> None:
+        """Write a report of the run once it is over; see `Responses.report`.
+
+        Of its rows there are sums: how long attempts took is right to a hundredth part. No rows are shown, as none are
+        kept (``samples=0``).
+        """
+        if samples:
+            raise SettingError("samples: a stream keeps no rows: read them where you wrote them", place="samples")
+        super().report(path)

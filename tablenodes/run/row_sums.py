@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import tables
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from ..engine.sink import Records
     from ..tables import TableView
@@ -40,6 +40,10 @@ class RowSums:
     def total(self, name: str) -> int:
         """Return a sum over all outcomes."""
         return int(sum(sums[USED.index(name)] for sums in self.used.values()))
+
+    def count(self, outcomes: Mapping[str, int]) -> None:
+        """Count the rows of a node that sends nothing."""
+        self.used = {outcome: [rows, *[0] * (len(USED) - 1)] for outcome, rows in outcomes.items()}
 
     def add(self, records: Records, spending: Spending, left_out: Collection[int] = ()) -> None:
         """Add the rows of a batch; those that are left out have not ended."""

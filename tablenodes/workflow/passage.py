@@ -47,6 +47,7 @@ class CellReader:
         self._at = columns.index(OUTPUTS) if self._upstream is not None else 0
         found = [places[name] for name in columns if name != OUTPUTS or self._upstream is None]
         self._read = _of_source([each for each in found if isinstance(each, int)])
+        self.is_of_source = self._upstream is None and all(isinstance(each, int) for each in found)
         if not all(isinstance(each, int) for each in found):
             self._read = _of_both(found)
 

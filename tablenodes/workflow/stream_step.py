@@ -66,6 +66,7 @@ class StreamStep:
         self.asking: Asking | None = None
         self.making: Making | None = None
         self.account = account
+        self.reads_source = reader.is_of_source  # alone, and nothing that an earlier node made
         self.models_differ = False  # what a row asks for must be kept: it is paid by that
         self.follows: StreamStep | None = None  # whose answers it adds to conversations
         self.gathers = CONVERSATION in node._declared.makes or CONVERSATION in plan.columns

@@ -107,7 +107,7 @@ class StreamTable:
         for step, own in zip(self._steps, records.of, strict=True):
             if step.making is not None:
                 ends = (end_of_made(cells) for cells in own)
-                step.account.failures.add(((why, None, told, None, None) for why, told in ends), rows, left_out)
+                step.account.fail(view, ((why, None, told, None, None) for why, told in ends), rows, left_out)
                 continue
             models = records.models.get(step.position)
             asked = partial(_models, step, len(view)) if models is None else partial(list, models)

@@ -6,33 +6,51 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..run.arrow_stream import ArrowStream
+from ..run.reportable import ReportableStream
+from ..run.summed_rows import SummedUp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
 
-    from ..run.failures import Failed, Failures, RowEnd
+    from ..run.account import Account
+    from ..run.failures import RowEnd
     from ..run.provenance import Provenance
+    from ..run.rows import Requested
     from ..run.summary import Summary
+    from ..tables import TableView
     from .stream_table import StreamColumns
 
 
-class NodeEnd:
+class NodeEnd(SummedUp):
     """What became of one node's rows, once the run is over."""
 
-    def __init__(self, summary: Summary, failures: Failures, provenance: Provenance, skipped: str | None) -> None:
+    def __init__(
+        self,
+        summary: Summary,
+        provenance: Provenance,
+        account: Account,
+        schema: Any,
+        requested: Callable[[TableView], Requested] | None,
+        skipped: str | None,
+    ) -> None:
         self.summary, self._provenance = summary, provenance
-        self._found, self._skipped = failures, skipped
+        self._own, self._read, self._requests, self._skipped = account, schema, requested, skipped
 
-    def _failures(self) -> list[Failed]:
-        """Return why rows failed, the most first."""
-        return self._found.listed()
+    def _account(self) -> Account:
+        return self._own
+
+    def _schema(self) -> Any:
+        return self._read
+
+    def _requests_of(self, view: TableView) -> Requested | None:
+        return None if self._requests is None else self._requests(view)
 
     def _ends(self) -> Iterator[RowEnd]:
         """Yield the end of the first row that was skipped."""
         yield "skipped", None, self._skipped, None, None
 
 
-class WorkflowBatches(ArrowStream):
+class WorkflowBatches(ArrowStream, ReportableStream):
     """A workflow's run that comes in batches of rows, in the table's order: a stream of Arrow, to be read once.
 
     Rows are sent while it is read: by iterating, by `read_all`, or by whatever takes a stream of Arrow data. Closed
@@ -57,6 +75,9 @@ class WorkflowBatches(ArrowStream):
     def summaries(self) -> dict[str, Summary]:
         """The run in numbers, by node, once it is over."""
         return {name: end.summary for name, end in self._ended().items()}
+
+    def _reported(self) -> Mapping[str, NodeEnd]:
+        return self._ended()
 
     def _ended(self) -> Mapping[str, NodeEnd]:
         if (made := self._result()) is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from ..run import display
 from ..run.check import refuse_invalid
 from ..run.options import over
 from ..run.provenance import Asked, Provenance
+from ..run.rows import Requested
 from ..run.run import refuse, say_no_journal
 from ..run.spending import pricing_of
 from ..run.stream import Stream
@@ -225,14 +227,18 @@ class WorkflowStream(Stream):
         self.summary, self._ends = next(iter(ends.values())).summary, ends
 
     def _end_of(self, step: StreamStep, seconds: float) -> NodeEnd:
-        account, asking = step.account, step.asking
+        asking, requested = step.asking, None
         if asking is None:
             asked = Asked(step.name, type(step.node).__name__, step.node._shown())
             summary, provenance = Summary.of(step.counts, seconds=seconds), Provenance.of(asked, seconds=seconds)
+            step.account.sums.count(step.counts)
         else:
             summary = self._summary_of(step, seconds)
             provenance = Provenance.of(asking, self.endpoint.connection, self.options, seconds=seconds)
-        return NodeEnd(summary, account.failures, provenance, step.skipped)
+            if step.reads_source:
+                plan: Any = step.plan
+                requested = partial(Requested, asking, plan, context=step.context)
+        return NodeEnd(summary, provenance, step.account, self.view.table.schema, requested, step.skipped)
 
     def _summary_of(self, step: StreamStep, seconds: float) -> Summary:
         account, asking, scheduler = step.account, step.asking, self.scheduler
