@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import orjson
@@ -272,3 +273,29 @@ def test_rows_that_have_begun_go_on_where_nothing_more_may_wait():
     )
     assert made.read_all()["id"].to_pylist() == list(range(60))
     assert [summary.ok for summary in made.summaries.values()] == [60] * 3
+
+
+def test_an_answer_is_parsed_once():
+    """By what judges it: neither by the node that reads it, nor for the table and what it used."""
+    fields = {"answer": {"word": str}}
+    nodes = {
+        "ask": chat("{{ text }}", **fields),
+        "again": chat("{{ ask.word }}", **fields),
+        "last": chat("{{ again.word }}"),
+    }
+    server = tn.testing.canned(lambda body: '{"word": "w"}' if "response_format" in body else "w")
+    parsed = []
+
+    def profile(_, event, what):
+        if event == "c_call" and what is orjson.loads:
+            parsed.append(what)
+
+    batches = tn.Workflow(nodes).run_batches(table_of(40), server, progress=False)
+    sys.setprofile(profile)
+    try:
+        made = batches.read_all()
+    finally:
+        sys.setprofile(None)
+    assert made["last"].to_pylist() == ["w"] * 40
+    # The server parses each of 120 requests, and what judges an answer its body, and its fields if it has some.
+    assert len(parsed) == 120 + 120 + 80

@@ -21,7 +21,7 @@ from .embeddings import Embeddings
 from .foreign_settings import foreign_setting
 from .price_list import Pricing, listed_prices
 from .rate_card import COUNTS, RateCard
-from .row_answers import BESIDE, TEXTS, RowAnswers, Usable, behind_ids
+from .row_answers import BESIDE, TEXTS, Read, RowAnswers, Usable, behind_ids
 from .strict_form import ANSWER
 from .strict_rules import Provider, StrictProblem, lint, provider_of
 from .token_guess import (
@@ -36,7 +36,7 @@ from .token_guess import (
     prompt_guesses,
     prompt_of,
 )
-from .usage import USAGE_TYPES, costs, usage_columns
+from .usage import USAGE_TYPES, costs, said_of, usage_columns
 
 __all__ = [
     "ANSWER",
@@ -57,6 +57,7 @@ __all__ = [
     "Prompt",
     "Provider",
     "RateCard",
+    "Read",
     "RowAnswers",
     "Spread",
     "StrictProblem",
@@ -82,5 +83,6 @@ __all__ = [
     "read_answer",
     "read_answer_texts",
     "request_part",
+    "said_of",
     "usage_columns",
 ]

@@ -19,7 +19,7 @@ from .answer_judge import AnswerJudge
 from .answer_judge import Verdict as Judged
 from .answer_schema import FieldType
 from .strict_form import ANSWER
-from .usage import documents_of, no_usage, usage_columns
+from .usage import documents_of, no_usage, said_columns, said_of, usage_columns
 
 if TYPE_CHECKING:
     from ..engine.outcomes.judge import Verdict
@@ -30,6 +30,10 @@ BESIDE = ("status", "outcome", "message")
 """What stands beside the answers in a table."""
 TEXT = FieldType("text", nullable=True)
 """What an answer is where nothing was said of it."""
+
+
+Read = tuple[Any, tuple[Any, ...]]
+"""What was read of a body: the value of its answer, and what `usage.said_of` returned."""
 
 
 @dataclass(frozen=True)
@@ -144,15 +148,38 @@ class RowAnswers:
         ends = zip(bodies, outcomes, strict=True)
         return self.values(value_of(body) if outcome == OK else None for body, outcome in ends)
 
+    @property
+    def reads_documents(self) -> bool:
+        """Whether a value is read out of a body's document, as nearly all are."""
+        return type(self) is RowAnswers and not self.is_whole
+
     def with_usage(
-        self, bodies: Sequence[str | None], outcomes: Sequence[str]
+        self, bodies: Sequence[str | None], outcomes: Sequence[str], read: Sequence[Read | None] = ()
     ) -> tuple[Mapping[str, Sequence[Any]], dict[str, list[Any]]]:
-        """Return what `columns` does, and what `usage_columns` does; where both read a body, it is parsed once."""
-        if self.is_whole or type(self) is not RowAnswers:
+        """Return what `columns` does, and what `usage_columns` does; where both read a body, it is parsed once.
+
+        Bodies are not parsed whose contents are among those that were `read` before.
+        """
+        if not self.reads_documents:
             return self.columns(bodies, outcomes), usage_columns(bodies)
+        if any(read):
+            whole = [*self._all_read(bodies, outcomes, read)] if None in read else [*filter(None, read)]
+            return self.values(value for value, _ in whole), said_columns(said for _, said in whole)
         used, value_of = no_usage(), self._reader(self.text_of)
         ends = zip(documents_of(bodies, used), outcomes, strict=True)
         return self.values(value_of(document) if outcome == OK else None for document, outcome in ends), used
+
+    def _all_read(
+        self, bodies: Sequence[str | None], outcomes: Sequence[str], read: Sequence[Read | None]
+    ) -> Iterator[Read]:
+        """Yield what is read of each body; those that were not read yet are."""
+        value_of = self._reader(self.text_of)
+        for body, outcome, known in zip(bodies, outcomes, read, strict=True):
+            if known is not None:
+                yield known
+                continue
+            document = readable(body)
+            yield value_of(document) if outcome == OK else None, said_of(document)
 
     def values(self, values: Iterable[Any]) -> dict[str, list[Any]]:
         """Return the columns of these values of answers, each of which is None where there is none."""
@@ -181,13 +208,14 @@ class Usable:
     answers: RowAnswers
     judge: AnswerJudge
     fenced: int = 0  # answers that stood in a code fence
+    value: Any = None  # of the last answer that can be used
 
     def __call__(self, document: Any, verdict: Verdict) -> Verdict:
         """Return the verdict, or that of an answer that cannot be used."""
         choice = first_choice(document)
-        _, reason, message, fenced = self.read(choice, self.answers.text(choice), verdict.reason)
+        value, reason, message, fenced = self.read(choice, self.answers.text(choice), verdict.reason)
         if not reason:
-            self.fenced += fenced
+            self.fenced, self.value = self.fenced + fenced, value
             return verdict
         message = message or verdict.message
         return verdict._replace(outcome=UNUSABLE, kind=Failure.UNUSABLE, reason=reason, message=message)

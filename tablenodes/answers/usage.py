@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice, repeat
+from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -53,7 +53,7 @@ def no_usage() -> dict[str, list[Any]]:
 def documents_of(bodies: Iterable[str | None], used: dict[str, list[Any]]) -> Iterator[Any]:
     """Yield the document that each body is, None of what cannot be read; what it used is added to the columns."""
     known: dict[Any, Any] = {}  # nearly all rows have the same: one object for each
-    left, wide = iter(bodies), len(_READ)
+    left = iter(bodies)
     is_more = True
     while is_more:
         is_more = False
@@ -64,10 +64,23 @@ def documents_of(bodies: Iterable[str | None], used: dict[str, list[Any]]) -> It
             except ValueError:
                 document = readable(body)
             is_more = True
-            flat += _used(document)
+            flat += said_of(document)
             yield document  # none is kept: the garbage collector would look through them again and again
-        for at, name in enumerate(_READ):
-            used[name].extend(_checked(flat[at::wide], str if name in _TEXTS else int, known))
+        _add(flat, used, known)
+
+
+def said_columns(said: Iterable[tuple[Any, ...]]) -> dict[str, list[Any]]:
+    """Return the columns that `usage_columns` does, of what `said_of` returned of each body."""
+    made = no_usage()
+    _add([*chain.from_iterable(said)], made, {})
+    return made
+
+
+def _add(flat: Sequence[Any], used: dict[str, list[Any]], known: dict[Any, Any]) -> None:
+    """Add what bodies say, one after another, to the columns."""
+    wide = len(_READ)
+    for at, name in enumerate(_READ):
+        used[name].extend(_checked(flat[at::wide], str if name in _TEXTS else int, known))
 
 
 def costs(
@@ -115,8 +128,8 @@ def _checked(values: Sequence[Any], of: type, known: dict[Any, Any]) -> Iterable
     return map(known.setdefault, values, values)
 
 
-def _used(document: Any) -> tuple[Any, ...]:
-    """Return what a body says, in the order of `_READ`, whatever it is."""
+def said_of(document: Any) -> tuple[Any, ...]:
+    """Return what a body says that it used, in the order of `_READ`, whatever it is."""
     if type(document) is not dict:
         return _NOTHING
     found = document.get

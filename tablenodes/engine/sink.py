@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, repeat
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -263,11 +263,18 @@ class Records(Tally):
         A handler of a signal may raise in the middle of it: then the same is done once more.
         """
         rows = [*islice(self._pending, AT_ONCE)]
-        ends = map(self._pending.__getitem__, rows)
-        for name, values in zip(End._fields, zip(*ends, strict=True), strict=True):
-            getattr(self, name).packed.put(self._batches, values)
-        slots = self._slots
-        for slot, row in enumerate(rows, self._batches * AT_ONCE):
-            slots[row] = slot
+        self._put(self._batches, rows, map(self._pending.__getitem__, rows))
         left = dict(islice(self._pending.items(), AT_ONCE, None))
         self._batches, self._pending = self._batches + 1, left
+
+    def fill(self, number: int, rows: Sequence[int], ends: Iterable[End]) -> None:
+        """Accept a batch of `AT_ONCE` ends, the `number`th one, which whoever has collected them also counts."""
+        self._put(number, rows, ends)
+        self._batches = number + 1
+
+    def _put(self, number: int, rows: Sequence[int], ends: Iterable[End]) -> None:
+        for name, values in zip(End._fields, zip(*ends, strict=True), strict=True):
+            getattr(self, name).packed.put(number, values)
+        slots = self._slots
+        for slot, row in enumerate(rows, number * AT_ONCE):
+            slots[row] = slot

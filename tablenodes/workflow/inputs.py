@@ -233,7 +233,7 @@ class _Missing(Exception):  # noqa: N818 - it stands for an answer
 
 def _read(name: str, output: AnyOutput, row: int, reading: Reading, no_error: Lacking) -> dict[str, Any]:
     """Return what is read of a row's output."""
-    outcome, body = output._answer_to(row)
+    outcome, status, _ = output._end_of(row)
     if outcome not in (OK, SUBMITTED):
         if reading.ends and not (reading.answer or reading.rest):
             return _ended(name, output, row)
@@ -241,18 +241,19 @@ def _read(name: str, output: AnyOutput, row: int, reading: Reading, no_error: La
     found: dict[str, Any] = {}
     if reading.rest:
         try:
-            found = parsed(body)
+            found = parsed(output._answer_to(row)[1])
         except (ValueError, TypeError):
             raise _Missing("it is not readable JSON") from None
     if reading.ends and isinstance(found, dict):
-        ends = {"error": found.get("error") or no_error, "outcome": outcome, "status": output._end_of(row)[1]}
+        ends = {"error": found.get("error") or no_error, "outcome": outcome, "status": status}
         found = {**found, **ends}
     if not reading.answer or not isinstance(found, dict):
         return found
     answer = output._answer_at(row)
     if answer is None and reading.needs_answer:
         raise _Missing("the model wrote no text")
-    return {**found, ANSWER: answer}
+    found[ANSWER] = answer
+    return found
 
 
 def _no_error(name: str) -> Lacking:

@@ -15,6 +15,8 @@ from ..problems import Rejected
 from ..run.table_run import Making, cell_of, end_of_made
 
 if TYPE_CHECKING:
+    from ..answers import Read
+
     Place = int | tuple["MadeSoFar", int]
     """Where a column's cell is: among the cells of the source that are read, or in what an earlier node made."""
 
@@ -22,15 +24,17 @@ if TYPE_CHECKING:
 class Passage:
     """A row on its way: its position, the cells that are read of it, and what became of it at each node so far.
 
-    An end is an `End` at a node that sends, else the cells that were made, or a `Rejected`. `earlier` are the sends of
-    earlier runs for the call that is on its way; `models` what was asked at nodes whose model differs by row.
+    An end is an `End` at a node that sends, else the cells that were made, or a `Rejected`. `read` is what was read of
+    its answers. `earlier` are the sends of earlier runs for the call that is on its way; `models` what was asked at
+    nodes whose model differs by row.
     """
 
-    __slots__ = ("at", "cells", "earlier", "ends", "models", "row")
+    __slots__ = ("at", "cells", "earlier", "ends", "models", "read", "row")
 
     def __init__(self, row: int, cells: Sequence[Any], nodes: int) -> None:
         self.row, self.cells, self.at, self.earlier = row, cells, 0, 0
         self.ends: list[Any] = [None] * nodes
+        self.read: list[Read | None] = [None] * nodes
         self.models: dict[int, str] | None = None
 
 
@@ -87,6 +91,7 @@ class AnsweredSoFar:
     def __init__(self, position: int, answers: RowAnswers) -> None:
         self._at, self._answers, self._value_of = position, answers, answers.reader()
         self._reads_columns = type(answers).columns is not RowAnswers.columns
+        self._is_one, self._fields = answers.is_one, answers.fields
         self._read: tuple[End | None, str] = None, ""
 
     def _text_of(self, end: End) -> str:
@@ -104,13 +109,18 @@ class AnsweredSoFar:
         return end.outcome, end.status, end.message
 
     def _answer_at(self, passage: Passage) -> Any:
-        end = passage.ends[self._at]
-        if self._reads_columns:  # a kind of answers of its own
-            return next(iter(self._answers.columns([self._text_of(end)], [end.outcome]).values()))[0]
-        value = self._value_of(self._text_of(end)) if end.outcome == OK else None
-        if self._answers.is_one or end.outcome != OK:
+        if (read := passage.read[self._at]) is not None:
+            value = read[0]
+        else:
+            end = passage.ends[self._at]
+            if self._reads_columns:  # a kind of answers of its own
+                return next(iter(self._answers.columns([self._text_of(end)], [end.outcome]).values()))[0]
+            if end.outcome != OK:
+                return None
+            value = self._value_of(self._text_of(end))
+        if self._is_one:
             return value
-        return {name: None if value is None else value[name] for name in self._answers.fields}
+        return {name: None if value is None else value[name] for name in self._fields}
 
 
 class MadeSoFar:

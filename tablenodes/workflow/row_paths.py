@@ -72,8 +72,7 @@ class RowPaths:
     def ended(self, key: int, end: End) -> None:
         """Accept the end of a call."""
         passage = self._on_way.pop(key)
-        passage.ends[passage.at] = end
-        self._steps[passage.at].ended(key, end, passage.earlier)
+        self._steps[passage.at].ended(key, end, passage)
         self._pass_on(passage)
 
     def leave(self, reason: str | None) -> None:

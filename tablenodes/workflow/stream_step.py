@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..answers import TEXTS
+from ..answers import TEXTS, said_of
 from ..bodies.recipe import CONVERSATION
 from ..engine.calls import model_of
 from ..engine.sink import OK, End
@@ -78,6 +78,8 @@ class StreamStep:
         self.usable: Usable | None = None
         self.skipped: str | None = None  # why the first row was skipped
         self._failed: dict[int, list[str]] = {}  # by the keys of calls: what their attempts failed of
+        self._document: Any = None  # of the answer that was judged last, and its body
+        self._body: bytes | None = None
 
     def made(self, passages: Sequence[Passage]) -> Iterator[Any]:
         """Yield what the node makes of each row: a body, or cells, or a `Rejected`."""
@@ -103,10 +105,17 @@ class StreamStep:
         """Keep which model a row asks for."""
         passage.models = {**(passage.models or {}), self.position: model_of(body)}
 
-    def use(self) -> Usable | None:
-        """Return what judges whether answers can be used."""
-        self.usable = None if self.asking is None else self.asking.answers.usable()
-        return self.usable
+    def use(self) -> Callable[[Any, Verdict], Verdict] | None:
+        """Return what judges whether answers can be used; their documents are kept until their ends come."""
+        self.usable = usable = self.answers.usable()
+        if not self.answers.reads_documents:
+            return usable  # type: ignore[no-any-return] # each kind has its own
+
+        def used(document: Any, verdict: Verdict) -> Verdict:
+            self._document = document
+            return verdict if usable is None else usable(document, verdict)
+
+        return used
 
     def watched(self, judge: Judge) -> Judge:
         """Return what judges answers, and remembers why attempts failed."""
@@ -117,23 +126,30 @@ class StreamStep:
             if verdict.kind is not None:
                 failed.setdefault(answer.key, []).append(verdict.kind.value)
                 refusals.refused(answer.key, verdict, lambda: model_of(asked))
-            elif not refusals.is_answered:
+                return verdict
+            self._body = answer.body if verdict.body is None else verdict.body
+            if not refusals.is_answered:
                 refusals.answered()
             return verdict
 
         return judged
 
-    def ended(self, key: int, end: End, earlier: int) -> None:
-        """Count the end of a row; `earlier` are its sends in earlier runs."""
-        self.counts[end.outcome] += 1
+    def ended(self, key: int, end: End, passage: Passage) -> None:
+        """Count the end of a row, and read its answer, which was just judged: it is not parsed again."""
+        outcome, body, _, attempts, _, reused = end[:6]
+        passage.ends[self.position] = end
+        self.counts[outcome] += 1
         why = self._failed.pop(key, None) if self._failed else None
-        if end.reused:
+        if reused:
             return
-        sends = end.attempts - earlier
+        sends = attempts - passage.earlier
         self.requests += sends
+        if outcome == OK and body is self._body and (document := self._document) is not None:
+            value = self.answers.text_of(document) if self.usable is None else self.usable.value
+            passage.read[self.position] = value, said_of(document)
         if why is not None:
-            self.retries.update(why if end.outcome == OK else why[:-1])
-        elif sends == 1 and end.outcome == OK:
+            self.retries.update(why if outcome == OK else why[:-1])
+        elif sends == 1 and outcome == OK:
             self.first_try += 1
 
     def asked(self, passages: Sequence[Passage]) -> Iterator[str | None]:

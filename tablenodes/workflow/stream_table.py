@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import tables
 from ..column_names import free_names
+from ..engine.packed_columns import AT_ONCE
 from ..engine.sink import NOT_SENT, OK, SKIPPED, End, Records
 from ..problems import Problem, Rejected
 from ..run.output import LOG_TYPES, Responses
@@ -20,8 +23,7 @@ from .passage import Passage
 from .workflow_output import WorkflowOutput
 
 if TYPE_CHECKING:
-    from ..answers import Pricing
-    from ..run.output import NodeOutput
+    from ..answers import Pricing, Read
     from ..tables import TableView
     from .row_paths import RowPaths
     from .stream_step import StreamStep
@@ -38,35 +40,57 @@ class StreamColumns(NamedTuple):
 
 
 class PassageRecords:
-    """What became of a batch's rows at every node."""
+    """What became of a batch's rows at every node, and what was `read` of their answers."""
 
     def __init__(self, steps: Sequence[StreamStep], rows: int) -> None:
         self.left = set(range(rows))
         self.of: list[Any] = [
             Records(rows, step.answers.bodies()) if step.making is None else [_UNMADE] * rows for step in steps
         ]
+        self.read: list[list[Read | None]] = [[None] * rows if step.making is None else [] for step in steps]
         self.models = {step.position: [""] * rows for step in steps if step.models_differ}
+        self._pending: dict[int, Passage] = {}
+        self._filled = 0  # batches of them that are in the columns
 
     def accept(self, row: int, passage: Passage) -> None:
         """Accept a row that has come to its end at every node."""
-        self.left.discard(row)
-        for own, end in zip(self.of, passage.ends, strict=True):
-            if isinstance(own, Records):
-                own.accept(row, end)
-            else:
-                own[row] = end
-        for position, model in (passage.models or {}).items():
-            self.models[position][row] = model
+        self._pending[row] = passage
+        if len(self._pending) >= AT_ONCE:
+            self._fill()
 
     def unended(self) -> list[int]:
         """Return the rows that have no end by now."""
-        return sorted(self.left)
+        return sorted(self.left.difference(self._pending))
 
     def finish(self, reason: str | None) -> None:
         """Accept nothing more."""
+        self._fill()
         for own in self.of:
             if isinstance(own, Records):
                 own.finish(reason)
+                own.counts = Counter(own.outcome)
+
+    def _fill(self) -> None:
+        """Move rows into the columns: many at once. Where a handler of a signal raises meanwhile, it is done again."""
+        rows, passages = [*self._pending], [*self._pending.values()]
+        for position, own in enumerate(self.of):
+            ends = [passage.ends[position] for passage in passages]
+            if not isinstance(own, Records):
+                for row, end in zip(rows, ends, strict=True):
+                    own[row] = end
+                continue
+            read = self.read[position]
+            for row, passage in zip(rows, passages, strict=True):
+                read[row] = passage.read[position]
+            if len(rows) == AT_ONCE:
+                own.fill(self._filled, rows, ends)
+            else:
+                deque(map(own.accept, rows, ends), 0)
+        for position, models in self.models.items():
+            for row, passage in self._pending.items():
+                models[row] = (passage.models or {}).get(position, "")
+        self.left.difference_update(rows)
+        self._filled, self._pending = self._filled + 1, {}
 
 
 class StreamTable:
@@ -104,6 +128,7 @@ class StreamTable:
     def _made_of(
         self, view: TableView, records: PassageRecords, rows: Sequence[int], left_out: Collection[int] = ()
     ) -> Any:
+        known: dict[int, Any] = {}
         for step, own in zip(self._steps, records.of, strict=True):
             if step.making is not None:
                 ends = (end_of_made(cells) for cells in own)
@@ -111,9 +136,11 @@ class StreamTable:
                 continue
             models = records.models.get(step.position)
             asked = partial(_models, step, len(view)) if models is None else partial(list, models)
-            spending = Spending(own.body, own.reused, self._pricing, asked, step.account.taken())
+            answered, used = step.answers.with_usage(own.body, own.outcome, records.read[step.position])
+            spending = Spending(own.body, own.reused, self._pricing, asked, step.account.taken(), used)
             step.account.add(view, own, spending, rows, left_out)
-        return self._table(self._outputs(view, records))
+            known[step.position] = {**answered}
+        return self._table(self._outputs(view, records, known))
 
     def patched(self, table: Any, late: dict[int, Passage], start: int) -> Any:
         """Return the table with the ends of rows that were left out of it."""
@@ -124,14 +151,19 @@ class StreamTable:
         records.finish(None)
         return tables.patched(table, rows, self._made_of(view, records, [start + row for row in rows]))
 
-    def _outputs(self, view: TableView, records: PassageRecords) -> WorkflowOutput:
-        """Return what a run over these rows alone gives."""
+    def _outputs(
+        self, view: TableView, records: PassageRecords, answered: Mapping[int, Any] = MappingProxyType({})
+    ) -> WorkflowOutput:
+        """Return what a run over these rows alone gives; `answered` are the columns of answers that have been read."""
         outputs = WorkflowOutput(view.table)
         for step, own in zip(self._steps, records.of, strict=True):
-            outputs._add(step.name, self._output(step, tables.view(outputs._base), own))
+            output = self._output(step, tables.view(outputs._base), own)
+            if step.position in answered:
+                output._answered = answered[step.position]
+            outputs._add(step.name, output)
         return outputs
 
-    def _output(self, step: StreamStep, view: TableView, own: Any) -> NodeOutput[Any]:
+    def _output(self, step: StreamStep, view: TableView, own: Any) -> Any:
         if step.making is not None:
             return output_of(step.making, view, own, step.context)
         spending = Spending((), (), self._pricing)
