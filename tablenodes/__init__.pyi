@@ -9,7 +9,6 @@ from .connection import Connection as Connection
 from .nodes.async_nodes import CreateChatCompletionAsync as CreateChatCompletionAsync
 from .nodes.async_nodes import CreateCompletionAsync as CreateCompletionAsync
 from .nodes.async_nodes import CreateResponseAsync as CreateResponseAsync
-from .nodes.async_nodes import RetrieveResponse as RetrieveResponse
 from .nodes.conversation_nodes import AddAssistantMessage as AddAssistantMessage
 from .nodes.conversation_nodes import AddSystemMessage as AddSystemMessage
 from .nodes.conversation_nodes import AddToolMessage as AddToolMessage
@@ -21,6 +20,7 @@ from .nodes.declarations import CreateCompletion as CreateCompletion
 from .nodes.declarations import CreateEmbedding as CreateEmbedding
 from .nodes.declarations import CreateModeration as CreateModeration
 from .nodes.declarations import CreateResponse as CreateResponse
+from .nodes.retrieval_node import RetrieveResponse as RetrieveResponse
 from .nodes.table_node import Return as Return
 from .problems import Problem as Problem
 from .run.check import Check as Check

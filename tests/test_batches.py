@@ -288,12 +288,6 @@ def test_rows_are_checked_first_where_that_is_asked_for():
     assert node.run_batches(table, server, progress=False).read_all()["outcome"].to_pylist()[-1] == "invalid_request"
 
 
-def test_what_is_sent_later_does_not_come_in_batches():
-    """A worker sends it."""
-    with pytest.raises(tn.errors.SettingError, match="whose run_batches asks at once"):
-        tn.CreateChatCompletionAsync(model="m", prompt="hi").run_batches(table_of(2), tn.testing.canned("x"))
-
-
 def test_rows_that_are_not_checked_are_for_the_server_to_refuse():
     """What it is asked is what the cells say."""
     table = pa.table({"text": ["a", "b"], "temperature": [1.0, 99.0]})

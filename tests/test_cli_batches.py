@@ -187,7 +187,7 @@ def test_long_tables_and_patterns_come_in_batches_by_themselves(rows, monkeypatc
     (tmp_path / "rows-2.csv").write_text("id,text\n1,x\n")
     monkeypatch.setattr(batch_call, "HELD_ROWS", 2)
     called = []
-    monkeypatch.setattr("tablenodes.cli.run_commands.call_in_batches", lambda *given: called.append(given) or 0)
+    monkeypatch.setattr("tablenodes.cli.run_commands.call_in_batches", lambda *given, **_: called.append(given) or 0)
     with fault_server(judged) as server:
         assert exit_code_of(*asked(server, "-o", "a.csv", table="rows.parquet")) == 0
         assert exit_code_of(*asked(server, "-o", "a.csv", table="rows*.csv")) == 0

@@ -155,7 +155,7 @@ def test_no_failed_row_is_worded_in_python(status, body, folder, command, monkey
 PYTHON_ALONE = {
     "connection/connection.py": "what is given as a connection and is none",
     "later/retrieval.py": "what an output of Python's says of itself",
-    "nodes/async_nodes.py": "a text that is given as a table",
+    "nodes/retrieval_node.py": "a text that is given as a table",
     "tables/batch_files.py": "what is given to run_batches",
     "nodes/conversation_nodes.py": "an output that is given as a table or a setting",
     "nodes/neighbours.py": "it words what it says by the door",

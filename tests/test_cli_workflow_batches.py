@@ -103,7 +103,7 @@ def test_long_tables_come_in_batches_by_themselves(flow, monkeypatch, capsys):
     """Where the workflow can; else a line says why not."""
     monkeypatch.setattr(batch_call, "_BYTES", 20)
     called = []
-    monkeypatch.setattr("tablenodes.cli.run_commands.call_in_batches", lambda *given: called.append(given) or 0)
+    monkeypatch.setattr("tablenodes.cli.run_commands.call_in_batches", lambda *given, **_: called.append(given) or 0)
     with fault_server(judged) as server:
         assert exit_code_of(*asked(server, "-o", "a.csv")) == 0
         assert len(called) == 1

@@ -15,7 +15,7 @@ from sentences import wording
 from servers import answer, echo, fault_server, held
 
 import tablenodes as tn
-from tablenodes.later import submission as submitting
+from tablenodes.later import open_submission as submitting
 from tablenodes.store import StoreFile
 from tablenodes.store.futures import Futures
 from tablenodes.store.inventory import Inventory

@@ -661,7 +661,7 @@ def test_rows_whose_time_is_over_end_without_a_key(store, monkeypatch):
 
 def test_whoever_stops_a_submission_has_the_ids_of_what_was_accepted(store, monkeypatch):
     """Ctrl-C between two transactions: they are in the output."""
-    from tablenodes.later import submission as submitting
+    from tablenodes.later import open_submission as submitting
 
     submit, calls = Futures.submit, []
 

@@ -11,6 +11,7 @@ import click
 import tablenodes as tn
 from tablenodes.cli.application import application
 from tablenodes.cluster.mapper import Mapper
+from tablenodes.later.submission_batches import SubmissionBatches
 from tablenodes.nodes import known_nodes
 from tablenodes.nodes.node import Node
 from tablenodes.nodes.reference import Setting, described, summary
@@ -29,6 +30,7 @@ RETURNED = (
     Comparison,
     Mapper,
     ResponseBatches,
+    SubmissionBatches,
     RowRequest,
     Summary,
     WorkflowBatches,

@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -56,7 +57,6 @@ def _table_of(workflow: Workflow, given: Given) -> Any:
 
 def _why_whole(workflow: Workflow, given: Given, how: Mapping[str, Any]) -> str:
     """Return why a run needs the whole table in memory; empty where it does not."""
-    from ..nodes.batch_node import BatchNode  # noqa: PLC0415
     from ..tables import STREAMED, is_streamed  # noqa: PLC0415 - loads pandas
     from ..workflow.stream_plan import why_whole  # noqa: PLC0415 - loads the engine
     from ..workflow.workflow_check import connections_of  # noqa: PLC0415
@@ -67,8 +67,8 @@ def _why_whole(workflow: Workflow, given: Given, how: Mapping[str, Any]) -> str:
         why = why_whole(workflow, connections_of(workflow, how["connection"]))
         why = why or ("leave --duplicates out" if given.duplicates != "send" else "")
     else:
-        sends = isinstance(node, BatchNode) and not node._declared.later
-        why = "" if sends else "this node sends nothing itself"
+        why = "" if hasattr(node, "_in_batches") else "this node sends nothing itself"
+        why = why or ("leave --report out" if node._declared.later and getattr(given, "report", None) else "")
     if why:
         return why
     if path is None or not hasattr(workflow.output, "raw"):
@@ -96,15 +96,30 @@ def _is_large(table: Any) -> bool:
 
 
 def call_in_batches(
-    workflow: Workflow, given: Given, how: dict[str, Any], shown: Manner, inputs: Mapping[str, Any]
+    workflow: Workflow,
+    given: Given,
+    how: dict[str, Any],
+    shown: Manner,
+    inputs: Mapping[str, Any],
+    *,
+    later: str | None,
+    keeps: bool,
 ) -> int:
-    """Run the nodes over the table's batches, write what comes of them, and say how it went."""
+    """Run the nodes over the table's batches, write what comes of them, and say how it went.
+
+    `later` and `keeps` are as in `Presentation`.
+    """
     with voiced(_silent) if shown.is_quiet else nullcontext(), detailed(shown=shown.is_detailed):
-        return (_Call if workflow._alone else _WorkflowCall)(workflow, given, how, shown, inputs).run()
+        call = (_Call if workflow._alone else _WorkflowCall)(workflow, given, how, shown, inputs)
+        call.later, call.keeps = later, keeps
+        return call.run()
 
 
 class _Call:
     """A call in batches."""
+
+    later: str | None = None
+    keeps = True
 
     def __init__(
         self, workflow: Workflow, given: Given, how: dict[str, Any], shown: Manner, inputs: Mapping[str, Any]
@@ -140,7 +155,7 @@ class _Call:
             if self._written:
                 self._tell(batches, f"{self._path}{tables.PARTIAL}")
             if isinstance(stopped, EndedError | Interrupted) and self._how["journal"] is not None:
-                answered = sum(end.summary.ok for end in self._ends(batches).values())
+                answered = sum(end.summary.ok + end.summary.submitted for end in self._ends(batches).values())
                 say(how_to_go_on(stopped, answered, self._how["journal"]))
             raise
         self._tell(batches, self._path)
@@ -188,19 +203,21 @@ class _Call:
         from ..run.options import RunOptions  # noqa: PLC0415 - the engine is loaded where it is needed
 
         own = {"limits": self._workflow.limits, "retry": self._workflow.retry}
-        taken = ("journal", "send", "progress", "retry_failed", "on_in_doubt", "duplicates", "store")
-        return RunOptions.of(**{each: self._how[each] for each in taken}, **own)
+        taken = {name: value for name, value in self._how.items() if name != "connection"}
+        return RunOptions.of(**taken, **own)
 
     def _batches(self) -> Any:
         """Begin the run."""
         from ..run.rows import Context, When  # noqa: PLC0415 - the engine is loaded where it is needed
+        from ..workflow.runner import replaced_ids  # noqa: PLC0415
 
         ((name, step),) = self._workflow._as_given
         how, options, only = self._how, self._options(), self._workflow._only
-        context = Context(scope=name, when=None if only is None else When(only.plan, name=only.name))
+        when = None if only is None else When(only.plan, name=only.name)
+        context = Context(scope=name, when=when, replaced=replaced_ids(self._workflow), output=self._path)
         connection = how["connection"] or step.connection or self._workflow.connection
         node: Any = step.node  # a BatchNode, as was checked
-        how_read = {"reading": self._reading(), "rows": self._given.rows}
+        how_read = {"reading": self._reading(), "rows": self._given.rows, "logged": self._log is not None}
         return node._in_batches(self._table, connection, options, context, window=self._window(), **how_read)
 
     def _columns(self, batches: Any) -> tuple[list[str], list[str]]:
@@ -236,7 +253,8 @@ class _Call:
         from .. import tables  # noqa: PLC0415 - loads pandas
         from ..run.output import LOG_TYPES  # noqa: PLC0415 - loaded by now
 
-        part = tables.columns_of_batch(batch, [*named.log], [*LOG_TYPES])
+        names = [*named.log.values()] if isinstance(named.log, dict) else [*LOG_TYPES]
+        part = tables.columns_of_batch(batch, [*named.log], names)
         yield tables.numbered(part, FIRST_ROW.get() + self._written)
 
     def _window(self) -> int:
@@ -260,8 +278,10 @@ class _Call:
             places.append(f"log {self._log}")
         if (page := self._beside.get("report")) is not None and self._write_report(ends, page):
             places.append(f"report {page}")
-        for line in report(ends, ["; ".join(places)], keeps=True, has_journal=journal is not None):
+        for line in report(ends, ["; ".join(places)], keeps=self.keeps, has_journal=journal is not None):
             say(line)
+        if self.later is not None and path == self._path and [*ends.values()][-1].summary.submitted:
+            say(f"tablenodes retrieve {quote(path)}{self.later} gets the answers")
 
     def _brief(self, head: Any, _: Mapping[str, Any]) -> Any:
         """Return the first rows as a person looks at them."""

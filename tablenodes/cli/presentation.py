@@ -252,6 +252,8 @@ def how_to_go_on(stopped: EndedError | Interrupted, answered: int, journal: str)
     again = "run the same command again to continue"
     if not answered:
         return again
+    if not os.path.exists(journal):  # a submission keeps what it has in the store
+        return f"{again}: what was submitted is not submitted again"
     if isinstance(stopped, JournalError):
         return f"{again}: what is in the journal is not sent again"
     return f"{again}: what was answered is in the journal {journal} and is not sent again"

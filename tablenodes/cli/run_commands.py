@@ -76,7 +76,7 @@ def _run(
     beside = {"log": given.log, "report": getattr(given, "report", None)}
     shown = Manner(raw, given.form, columns, asked, beside, given.quiet, given.verbose)
     if hasattr(given, "memory") and comes_in_batches(workflow, given, how):
-        return call_in_batches(workflow, given, how, shown, inputs)
+        return call_in_batches(workflow, given, how, shown, inputs, later=later, keeps=keeps)
     presented = Presentation(shown, how, later=later, keeps=keeps)
     table = table_of(workflow, given.table, given.rows)
     table, agreed = consented(Intended(workflow, table, inputs, how), given)
@@ -112,7 +112,7 @@ def call(given: Given) -> int:
     return _run(equipped(node, given), given, inputs={})
 
 
-@command("submit", *_ONE_NODE, *PREVIEWS, YES, *SENDING, *options.LATER, _AGAIN, options.STORE, *options.TOLD)
+@command("submit", *_ONE_NODE, MEMORY, *PREVIEWS, YES, *SENDING, *options.LATER, _AGAIN, options.STORE, *options.TOLD)
 def submit(given: Given) -> int:
     """Hand a node's requests to a worker in the background, and write the ids of their answers at once.
 
@@ -136,6 +136,7 @@ def submit(given: Given) -> int:
     *options.ANSWERS,
     *options.INPUT,
     *options.OUTPUT,
+    MEMORY,
     option_of_run("--retry-failed", "retry_failed", default="none", text=_RETRY),
     PROFILE,
     options.STORE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -51,18 +51,21 @@ class Identity:
 
         return named
 
-    def pool(self, futures: Futures, known: frozenset[bytes]) -> str | None:
-        """Return what limits over all rows are counted by; None where there are none.
+    def pool(self, futures: Futures) -> str | None:
+        """Return what limits over all rows are counted by where no row has it already; None where there are none.
 
-        Without a name, that is the one of the rows which are `known`, of those in the file that the output replaces, or
-        of the run's earlier nodes.
+        Without a name, that is the one of the rows in the file that the output replaces, or of the run's earlier nodes.
         """
         if not self._is_limited:
             return None
         if self.name is not None:
             return self._digest[:16]
-        earlier = _submitted(self._context.outputs) | self._context.replaced | known
-        return (futures.pool(earlier) if self.keeps else None) or secrets.token_hex(8)
+        earlier = _submitted(self._context.outputs) | self._context.replaced
+        return self.pool_of(futures, earlier) or secrets.token_hex(8)
+
+    def pool_of(self, futures: Futures, known: Iterable[bytes]) -> str | None:
+        """Return what limits over all rows are counted by where one of the rows which are `known` has it."""
+        return futures.pool(known) if self.is_kept_by_rows else None
 
 
 def _submitted(outputs: Mapping[str, NodeOutput[Any]]) -> frozenset[bytes]:

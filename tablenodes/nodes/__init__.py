@@ -12,9 +12,8 @@ if TYPE_CHECKING:
 NODES = {
     **dict.fromkeys(("CreateChatCompletion", "CreateCompletion", "CreateEmbedding"), "declarations"),
     **dict.fromkeys(("CreateModeration", "CreateResponse"), "declarations"),
-    **dict.fromkeys(
-        ("CreateChatCompletionAsync", "CreateCompletionAsync", "CreateResponseAsync", "RetrieveResponse"), "async_nodes"
-    ),
+    **dict.fromkeys(("CreateChatCompletionAsync", "CreateCompletionAsync", "CreateResponseAsync"), "async_nodes"),
+    "RetrieveResponse": "retrieval_node",
     **dict.fromkeys(("CreateConversation", "AddSystemMessage", "AddUserMessage"), "conversation_nodes"),
     **dict.fromkeys(("AddAssistantMessage", "AddToolMessage", "AppendReply"), "conversation_nodes"),
     "Return": "table_node",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..run.response_batches import ResponseBatches
     from ..run.rows import Asking, Context
     from ..settings import Limits, Retry
+    from ..tables import BatchSource
 
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kKMGT]?)(i?)[bB]?\s*")
 SPILL = 10_000_000_000
@@ -96,7 +97,6 @@ class BatchNode(Node):
         from ..run.options import RunOptions  # noqa: PLC0415 - the engine is loaded where it is needed
         from ..run.rows import Context  # noqa: PLC0415
 
-        self._refuse_later("run_batches")
         check_batch_options(check, on_invalid)
         options = RunOptions.of(
             limits=limits,
@@ -152,18 +152,14 @@ class BatchNode(Node):
         UsageError
             If a key is given as a text, or the options do not fit together.
         """
-        self._refuse_later("mapper")
+        if self._declared.later:
+            name = type(self).__name__
+            how = f"set the same on {name.removesuffix('Async')}, whose mapper asks at once"
+            raise SettingError(f"{name} hands its rows to a worker: {how}", code="sends_later")
         from ..cluster.mapper import mapper_of  # noqa: PLC0415 - loaded where it is needed
 
         given = {"limits": limits, "retry": retry, "journal": journal}
         return mapper_of(self._asking(""), given_connection(connection, SettingError), given, share)
-
-    def _refuse_later(self, way: str) -> None:
-        """Raise `SettingError` where a worker sends the rows."""
-        if self._declared.later:
-            name = type(self).__name__
-            how = f"set the same on {name.removesuffix('Async')}, whose {way} asks at once"
-            raise SettingError(f"{name} hands its rows to a worker: {how}", code="sends_later")
 
     def _in_batches(
         self,
@@ -178,18 +174,27 @@ class BatchNode(Node):
         query: str | None = None,
         reading: Mapping[str, str] | None = None,
         rows: slice | None = None,
+        logged: bool = False,
     ) -> ResponseBatches:
         """Run the node over batches, or `rows` of them; the context's scope is its id in a workflow.
 
-        `reading` says how a file is read, as `read_table` is told.
+        `reading` says how a file is read, as `read_table` is told; batches have what a log has, `logged` or not.
         """
-        from .. import tables  # noqa: PLC0415 - pandas is loaded where it is needed
-        from ..run.stream import stream  # noqa: PLC0415
+        from ..run.stream import stream  # noqa: PLC0415 - the engine is loaded where it is needed
 
-        batches = tables.batch_source(source, query, None if reading is None else tables.Reading(**reading))
-        batches = batches if rows is None else batches.part(rows)
+        batches = source_of(source, query, reading, rows)
         asking = self._asking(context.scope)
         return stream(asking, batches, connection, options, context, check=check, window=window, spill=spill)
+
+
+def source_of(
+    source: Any, query: str | None, reading: Mapping[str, str] | None = None, rows: slice | None = None
+) -> BatchSource:
+    """Return a source of batches, or of some of its rows; `reading` says how a file is read."""
+    from .. import tables  # noqa: PLC0415 - pandas is loaded where it is needed
+
+    batches = tables.batch_source(source, query, None if reading is None else tables.Reading(**reading))
+    return batches if rows is None else batches.part(rows)
 
 
 def check_batch_options(check: Any, on_invalid: str) -> None:

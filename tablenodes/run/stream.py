@@ -76,12 +76,7 @@ def stream(
         refuse(plan)
         plan = plan if check else plan.unchecked()
         if check == "first":
-            found = _check_all(asking, batches, plan, endpoint, context)
-            if found is not None and options.on_invalid == "raise":
-                refuse_invalid(found)
-            if found is not None and options.progress is not False:
-                unfit = counted(found.rows - found.valid, "row")
-                display.say(f"{asking.name}: {unfit} cannot be sent; first {next(iter(found.lines(1)))}")
+            check_all(asking, batches, plan, endpoint.connection, context, options)
         run = Stream(asking, plan, batches, endpoint, context, options, stack, window, spill)
         run.keep_open(stack)
     requested = partial(Requested, asking, plan, context=context)
@@ -90,8 +85,25 @@ def stream(
     return made
 
 
-def _check_all(asking: Asking, batches: BatchSource, plan: Any, endpoint: Endpoint, context: Context) -> Check | None:
-    """Look at every row before the first is sent; return what is wrong with the first ones, None where nothing is."""
+def check_all(
+    asking: Asking,
+    batches: BatchSource,
+    plan: Any,
+    connection: Connection,
+    context: Context,
+    options: RunOptions,
+) -> None:
+    """Look at every row before the first is sent; say what is wrong, or raise `InvalidRequests` where that is asked."""
+    found = _checked(asking, batches, plan, connection, context)
+    if found is not None and options.on_invalid == "raise":
+        refuse_invalid(found)
+    if found is not None and options.progress is not False:
+        unfit = counted(found.rows - found.valid, "row")
+        display.say(f"{asking.name}: {unfit} cannot be sent; first {next(iter(found.lines(1)))}")
+
+
+def _checked(asking: Asking, batches: BatchSource, plan: Any, connection: Connection, context: Context) -> Check | None:
+    """Return what is wrong with the first rows that cannot be sent, None where none is."""
     if not batches.again:
         raise SettingError('check="first" reads the source twice, but this one can be read only once', place="check")
     rows = unfit = 0
@@ -100,7 +112,7 @@ def _check_all(asking: Asking, batches: BatchSource, plan: Any, endpoint: Endpoi
         made = prepared(plan, view, context)
         wrong = sum(type(body) is Rejected and body.outcome != SKIPPED for body in made)
         if wrong and found is None:
-            found = check_rows(plan, view, Requests.of(plan, view, asking.path, endpoint.connection))
+            found = check_rows(plan, view, Requests.of(plan, view, asking.path, connection))
             found.problems["row"] += rows
         rows, unfit = rows + len(view), unfit + wrong
     return None if found is None else replace(found, rows=rows, valid=rows - unfit, skipped=0)

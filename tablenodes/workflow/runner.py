@@ -74,7 +74,7 @@ def run(
         and (unsent := workflow_check.unsendable(workflow, view, values, plans, connections)) is not None
     ):
         raise _empty_handed(workflow, *unsent)
-    return _carried_out(workflow, view, values, connections, options, _replaced(workflow, options))
+    return _carried_out(workflow, view, values, connections, options, replaced_ids(workflow))
 
 
 def say_doubts(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) -> None:
@@ -101,7 +101,7 @@ def check_prices(
             refuse_unpriced([cast("BodyPlan", plans[name]).constant("model")], pricing)
 
 
-def _replaced(workflow: Definition, options: RunOptions) -> frozenset[bytes]:
+def replaced_ids(workflow: Definition) -> frozenset[bytes]:
     """Return the ids in the file that the output replaces, for the one node that is to keep them; or copy the file."""
     destination: Any = workflow.output
     later = [position for position, (_, node) in enumerate(workflow._steps) if node._declared.later]
