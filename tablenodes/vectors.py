@@ -6,7 +6,7 @@ from binascii import Error
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
-_BYTES = 4  # of a number
+NUMBER_BYTES = 4
 _NUMBERS = frozenset((int, float))
 
 
@@ -61,31 +61,13 @@ def vector_of(value: Any) -> Any:
             data = b64decode(value, validate=True)
         except (Error, ValueError):
             return None
-        made = numpy.frombuffer(data, "<f4") if data and len(data) % _BYTES == 0 else None
+        made = numpy.frombuffer(data, "<f4") if data and len(data) % NUMBER_BYTES == 0 else None
     elif type(value) is list and value and _NUMBERS.issuperset(map(type, value)):
         with numpy.errstate(over="ignore"):
             made = numpy.array(value, numpy.float64).astype("<f4")
     else:
         return None
     return made if made is not None and numpy.isfinite(made).all() else None
-
-
-def vectors_of(values: Sequence[Any]) -> list[Any]:
-    """Return what `vector_of` does of each embedding; those of one length that come as base64 are read together."""
-    import numpy  # noqa: PLC0415 - loaded where there are answers
-    from pybase64 import b64decode  # noqa: PLC0415 - and here
-
-    if {type(value) for value in values} == {str}:
-        try:
-            read = [b64decode(value, validate=True) for value in values]
-        except (Error, ValueError):
-            read = []
-        sizes = {len(data) for data in read}
-        if len(sizes) == 1 and (size := sizes.pop()) and size % _BYTES == 0:
-            matrix = numpy.frombuffer(b"".join(read), "<f4").reshape(len(read), size // _BYTES)
-            if numpy.isfinite(matrix).all():
-                return [*matrix]
-    return [vector_of(value) for value in values]
 
 
 def embedding_in(document: Any) -> Any:

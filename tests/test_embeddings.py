@@ -192,8 +192,8 @@ def test_a_body_is_kept_to_the_byte(embeddings, blank):
     bodies = [
         b'{"data":%s[{"embedding":%s%s}]}' % (blank.encode(), blank.encode(), orjson.dumps(e)) for e in embeddings
     ]
-    kept = VectorBodies()
-    kept.put(0, bodies)
+    kept = VectorBodies(len(bodies) + 1)
+    kept.put(0, bodies, range(len(bodies)))
     slots = [*range(len(bodies)), -1]
     assert list(kept.at(slots, None)) == [*(body.decode() for body in bodies), None]
     vectors = kept.vectors(slots, [True] * len(bodies) + [False])

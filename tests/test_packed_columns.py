@@ -129,11 +129,11 @@ def test_what_raises_in_the_middle_loses_nothing(calls: int, monkeypatch: pytest
     made = ends(random.Random(calls), ROWS)
     left, put = [calls], Values.put
 
-    def torn(self: Values, number: int, values: Sequence[object]) -> None:
+    def torn(self: Values, number: int, values: Sequence[object], rows: Sequence[int]) -> None:
         left[0] -= 1
         if not left[0]:
             raise TornError
-        put(self, number, values)
+        put(self, number, values, rows)
 
     monkeypatch.setattr(Values, "put", torn)
     records, raised = Records(ROWS), 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import random
 from collections import Counter, deque
@@ -25,11 +26,17 @@ def number(text):
     return float(text.removeprefix("bad").removeprefix("t"))
 
 
+def vector(text, body):
+    """Return the vector of a text, as it was asked for."""
+    numbers = [number(text), 0.5]
+    return base64.b64encode(np.array(numbers, "<f4")).decode() if body.get("encoding_format") == "base64" else numbers
+
+
 def embeddings(body, order=None):
     """Return a good answer to a request, its items in any order."""
     asked = body["input"]
     texts = asked if isinstance(asked, list) else [asked]
-    items = [{"object": "embedding", "index": i, "embedding": [number(text), 0.5]} for i, text in enumerate(texts)]
+    items = [{"object": "embedding", "index": i, "embedding": vector(text, body)} for i, text in enumerate(texts)]
     if order is not None:
         order(items)
     used = sum(map(len, texts))
@@ -112,7 +119,10 @@ def test_rows_go_together_and_have_answers_of_their_own():
     assert out.usage["prompt_tokens"].tolist() == [len(text) for text in out.configuration["text"]]
     assert out.summary.requests == 3
     body = orjson.loads(out.result["body"].iloc[39])
-    assert body == {**embeddings({"input": ["t39"]}), "usage": {"prompt_tokens": 3, "total_tokens": 3}}
+    assert body == {
+        **embeddings({**server.bodies[-1], "input": ["t39"]}),
+        "usage": {"prompt_tokens": 3, "total_tokens": 3},
+    }
 
 
 def test_a_pack_of_one_is_the_rows_own_request():
@@ -218,7 +228,7 @@ def test_only_what_asks_the_same_is_packed():
 
 def test_tokens_are_packed_too():
     """A list of numbers is one input."""
-    server = Server(lambda body: embeddings({"input": [f"t{tokens[0]}" for tokens in body["input"]]}))
+    server = Server(lambda body: embeddings({**body, "input": [f"t{tokens[0]}" for tokens in body["input"]]}))
     out = run(pa.table({"text": [[1, 2], [3], [4, 5, 6]]}), server, NODE.replace(input=tn.col("text")))
     assert server.bodies[0]["input"] == [[1, 2], [3], [4, 5, 6]]
     assert [vector[0] for vector in out.vectors.to_pylist()] == [1.0, 3.0, 4.0]
@@ -226,7 +236,7 @@ def test_tokens_are_packed_too():
 
 def test_a_packs_size_is_bounded():
     """In tokens and bytes, as a guess; so is its number of rows."""
-    server = Server(lambda body: embeddings({"input": [text[:2] for text in body["input"]]}))
+    server = Server(lambda body: embeddings({**body, "input": [text[:2] for text in body["input"]]}))
     run(pd.DataFrame({"text": [f"t{i}" + "x" * 300_000 for i in range(8)]}), server)
     assert [len(body["input"]) for body in server.bodies] == [2] * 4
     for wrong in (0, 2049, True, "2.5"):
@@ -302,6 +312,7 @@ def unreliable(chance, share):
             return fault
         if fault == "none":
             return {"object": "list"}
+        body |= {"encoding_format": chance.choice(("base64", "base64", "float"))}  # servers that know no base64
         return embeddings(body, WRONG.get(fault, chance.shuffle) if isinstance(asked, list) else None)
 
     return react

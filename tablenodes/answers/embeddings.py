@@ -11,7 +11,7 @@ from ..engine.outcomes.rules import Failure
 from ..engine.packed_columns import Column
 from ..engine.sink import OK, UNUSABLE
 from ..engine.vector_bodies import VectorBodies
-from ..vectors import Vectors, embedding_in, vector_of, vectors_of
+from ..vectors import Vectors, embedding_in, vector_of
 from .answer_schema import FieldType
 from .row_answers import RowAnswers
 
@@ -64,9 +64,9 @@ class Embeddings(RowAnswers):
         """Return what judges the answers of one run."""
         return UsableVectors(self.size)
 
-    def bodies(self) -> VectorBodies:
+    def bodies(self, rows: int) -> VectorBodies:
         """Return what keeps the bodies of a run's rows."""
-        return VectorBodies()
+        return VectorBodies(rows)
 
     def columns(self, bodies: Iterable[str | None], outcomes: Iterable[str]) -> dict[str, Any]:
         """Return the vectors as a column."""
@@ -92,13 +92,9 @@ class UsableVectors:
         embedding = embedding_in(document)
         return self._judged(embedding, vector_of(embedding), verdict)
 
-    def judged(self, embeddings: Sequence[Any], verdicts: Sequence[Verdict]) -> tuple[Sequence[Verdict], list[Any]]:
-        """Return the verdicts on embeddings as they stand in an answer, and the vectors; None for one that is none."""
-        vectors = vectors_of(embeddings)
-        sizes = {None if vector is None else len(vector) for vector in vectors}
-        if len(sizes) > 1 or not sizes <= {self.size}:
-            verdicts = [*map(self._judged, embeddings, vectors, verdicts)]
-        return verdicts, vectors
+    def judged(self, embeddings: Sequence[Any], verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
+        """Return the verdicts on embeddings as they stand in an answer."""
+        return [*map(self._judged, embeddings, map(vector_of, embeddings), verdicts)]
 
     def _judged(self, embedding: Any, vector: Any, verdict: Verdict) -> Verdict:
         if vector is None:

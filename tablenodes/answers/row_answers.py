@@ -90,7 +90,7 @@ class RowAnswers:
         """Return them as a table has them whose types are known before the first answer."""
         return self
 
-    def bodies(self) -> Any:
+    def bodies(self, rows: int) -> Any:
         """Return what keeps the bodies of a run's rows, where it is more than texts."""
         return None
 

@@ -4,34 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import orjson
 
 from .outcomes.judge import Verdict
-from .vector_bodies import Around, VectorBody, as_base64
+from .vector_bodies import Around, VectorBodies, VectorBody, are_finite, as_base64
+from .vector_spans import Spans
 
 _CLOSES = b'""}]}'  # what stands behind ``"embedding":`` where it is empty, and the last
 _END = b'"}]}'
 _PLAIN = 3  # properties of an item: object, index, embedding
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 
-Judged: TypeAlias = Callable[[Sequence[Any], Sequence[Verdict]], tuple[Sequence[Verdict], Sequence[Any]]]
-"""Returns the verdicts on vectors as they stand in an answer, and the vectors."""
+
+class Usable(Protocol):
+    """Judges the vectors of a run, of so many numbers each; None before the first, which decides it."""
+
+    size: int | None
+
+    def judged(self, embeddings: Sequence[Any], verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
+        """Return the verdicts on vectors as they stand in an answer."""
 
 
 class Part(NamedTuple):
-    """What a row has of its pack's answer: a body of its own, and what that means."""
+    """What a row has of its pack's answer: a body of its own, bytes or what makes them, and what that means."""
 
-    body: bytes
+    body: Any
     verdict: Verdict
 
 
-def taken_apart(document: Any, verdict: Verdict, weights: Sequence[int], judged: Judged) -> list[Part] | str:
+Told: TypeAlias = Sequence[tuple[Around, Verdict]]
+"""What stands around the vector of each row, and what its answer means."""
+
+
+def taken_apart(
+    document: Any, verdict: Verdict, weights: Sequence[int], parts: Callable[[list[Any], Told], list[Part] | None]
+) -> list[Part] | str | None:
     """Return the part of each row, in the order of the inputs; why there are none where they do not fit together.
 
     They go by the index that the server names, and by nothing else. What the answer used is shared by the `weights` of
-    the inputs, and sums up to what the server said.
+    the inputs, and sums up to what the server said. `parts` makes them of what stands for the vectors in the document.
     """
     items = _in_order(document, len(weights))
     if isinstance(items, str):
@@ -51,10 +64,38 @@ def taken_apart(document: Any, verdict: Verdict, weights: Sequence[int], judged:
         found.append(one)
         if type(kind) is str:
             known[share, kind] = one
-    embeddings = [item.get("embedding") for item in items]
-    verdicts, vectors = judged(embeddings, [one[1] for one in found])
-    ends = zip(found, embeddings, vectors, verdicts, strict=True)
-    return [_new(Part, (_body(around, embedding, vector), own)) for (around, _), embedding, vector, own in ends]
+    return parts([item.get("embedding") for item in items], found)
+
+
+def written_parts(usable: Usable, embeddings: list[Any], found: Told) -> list[Part]:
+    """Return the parts of rows whose embeddings are as they stand in JSON."""
+    verdicts = usable.judged(embeddings, [verdict for _, verdict in found])
+    told = zip(found, embeddings, verdicts, strict=True)
+    return [Part(around.before[:-1] + orjson.dumps(each) + _END[1:], own) for (around, _), each, own in told]
+
+
+def spanned_parts(
+    spans: Spans, rows: Sequence[int], usable: Usable, bodies: VectorBodies | None, marks: list[Any], found: Told
+) -> list[Part] | None:
+    """Return the parts of rows whose vectors were not read yet; None where one of them is none of the run's.
+
+    They are put to the rows of the run's matrix, where it has one.
+    """
+    order, size = spans.order(marks), spans.size
+    if order is None or size == 0 or usable.size not in (None, size):
+        return None
+    kept = bodies if bodies is not None and bodies.room(size) is not None else None
+    try:
+        are_usable = are_finite(spans.decoded(order)) if kept is None else kept.place(rows, spans.decoded(order))
+    except ValueError:
+        return None
+    if not are_usable:
+        return None
+    usable.size = size
+    if kept is not None:
+        return [_new(Part, (VectorBody(told[0], kept, row), told[1])) for told, row in zip(found, rows, strict=True)]
+    pieces = ((told[0].before, spans.text(number), told[0].after) for told, number in zip(found, order, strict=True))
+    return [_new(Part, (b"".join(each), told[1])) for told, each in zip(found, pieces, strict=True)]
 
 
 def _around(rest: Mapping[str, Any], usage: Mapping[str, int], item: Mapping[str, Any]) -> Around:
@@ -62,13 +103,6 @@ def _around(rest: Mapping[str, Any], usage: Mapping[str, int], item: Mapping[str
     others = {name: value for name, value in item.items() if name not in ("index", "embedding")}
     alone = {**rest, **({"usage": usage} if usage else {}), "data": [{**others, "index": 0, "embedding": ""}]}
     return Around(orjson.dumps(alone)[: 1 - len(_CLOSES)], _END, as_base64)
-
-
-def _body(around: Around, embedding: Any, vector: Any) -> bytes:
-    """Return the body of a row's own answer, which knows its vector where that is written as bytes."""
-    if type(embedding) is not str or vector is None:
-        return around.before[:-1] + orjson.dumps(embedding) + _END[1:]
-    return VectorBody.of(around, embedding, vector)
 
 
 def _in_order(document: Any, count: int) -> list[Mapping[str, Any]] | str:

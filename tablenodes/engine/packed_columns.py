@@ -21,8 +21,11 @@ _CODEC = "lz4_raw"  # pyarrow's name: what costs a run least
 class Packed(Protocol):
     """Values by their slots, which count them as they came."""
 
-    def put(self, number: int, values: Sequence[Any]) -> None:
-        """Add the values of a batch of `AT_ONCE`, the last of which may be smaller, in place of those from it on."""
+    def put(self, number: int, values: Sequence[Any], rows: Sequence[int]) -> None:
+        """Add the values of a batch of `AT_ONCE`, the last of which may be smaller, in place of those from it on.
+
+        They are of these rows of the table.
+        """
 
     def __getitem__(self, slot: int) -> Any: ...
 
@@ -46,7 +49,7 @@ class Column(Sequence[Any]):
         """Return the column of these values."""
         packed = Values()
         for number, start in enumerate(range(0, len(values), AT_ONCE)):
-            packed.put(number, values[start : start + AT_ONCE])
+            packed.put(number, values[start : start + AT_ONCE], ())
         return cls(array("i", range(len(values))), packed, None)
 
     def __len__(self) -> int:
@@ -68,7 +71,7 @@ class Values:
     def __init__(self, batches: list[Sequence[Any]] | None = None) -> None:
         self._batches = batches or []
 
-    def put(self, number: int, values: Sequence[Any]) -> None:
+    def put(self, number: int, values: Sequence[Any], rows: Sequence[int]) -> None:
         """Add a batch of values in place of those from it on."""
         self._batches[number:] = [_packed(values)]
 
@@ -97,7 +100,7 @@ class Texts:
         self._bytes = bytes_before
         self._last: tuple[int, list[str]] | None = None
 
-    def put(self, number: int, values: Sequence[bytes]) -> None:
+    def put(self, number: int, values: Sequence[bytes], rows: Sequence[int]) -> None:
         """Add a batch of texts in place of those from it on."""
         first, start, base = number * AT_ONCE, 0, 0
         at = bisect_left(self._firsts, first)

@@ -18,8 +18,10 @@ from .calls import Answer, Call
 from .outcomes.judge import Verdict
 from .outcomes.rules import Failure
 from .outcomes.server_errors import server_error
-from .pack_answers import Judged, Part, taken_apart
+from .pack_answers import Part, Usable, spanned_parts, taken_apart, written_parts
 from .sink import NOT_SENT, OK, UNUSABLE, End, unanswered
+from .vector_bodies import VectorBodies
+from .vector_spans import Spans, spans_of
 
 if TYPE_CHECKING:
     from .journal.recorder import Recorder
@@ -31,6 +33,7 @@ _BYTES_PER_TOKEN = 3  # of a text's JSON, at the least: a pack that is refused f
 _GROUPS = 32  # kinds of requests that are gathered at a time
 _REFUSED = range(400, 500)
 _GONE = (404, 405, 410)
+_OK = 200
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 
 
@@ -68,11 +71,14 @@ class Packs:
     """A source after another one, that packs its calls, and a sink before another one, that knows no packs.
 
     A pack's call has a key below 0. A pack that is refused is halved, down to the row that is refused alone; `sizes`
-    says of each row with how many it was answered.
+    says of each row with how many it was answered. The vectors go straight to `bodies`, where those are kept.
     """
 
-    def __init__(self, sink: Sink, recorder: Recorder, most: int, judged: Judged) -> None:
-        self._sink, self._known, self._most, self._judged = sink, recorder, most, judged
+    def __init__(
+        self, sink: Sink, recorder: Recorder, most: int, usable: Usable, bodies: VectorBodies | None = None
+    ) -> None:
+        self._sink, self._known, self._most = sink, recorder, most
+        self._usable, self._bodies = usable, bodies
         self.packs: dict[int, Pack] = {}  # by the keys of their calls
         self._groups: dict[tuple[Any, ...], _Group] = {}
         self._ready: deque[Call] = deque()
@@ -178,14 +184,35 @@ class Packs:
         self.packs[self._last] = pack = Pack(group.calls, group.weights)
         rest = b"}" if group.template == b"{}" else b"," + group.template[1:]
         body = b'{"input":[' + b",".join(group.inputs) + b"]" + rest
-        of_rows: Callable[..., Verdict] = first.judge
-        judge = partial(_judged, pack, partial(of_rows, use=partial(self._take_apart, pack)))
+        judge = partial(self._judged, pack, first.judge)
         made: Call = _new(Call, (self._last, first.request, body, first.total, judge, None))
         return made
 
+    def _judged(self, pack: Pack, judge: Callable[..., Verdict], answer: Answer, asked: bytes) -> Verdict:
+        """Return what a pack's answer means; a refusal is its rows' own, and says nothing of the server."""
+        pack.parts = None
+        if answer.status == _OK and answer.fault is None:
+            spans = spans_of(answer.body, len(pack.calls))
+            if spans is not None:
+                alike = answer._replace(body=spans.skeleton)
+                verdict = judge(alike, asked, use=partial(self._read_spans, pack, spans))
+                if pack.parts is not None:
+                    pack.is_refused = False
+                    return verdict
+        return _refused(pack, judge(answer, asked, use=partial(self._take_apart, pack)), answer, asked)
+
+    def _read_spans(self, pack: Pack, spans: Spans, document: Any, verdict: Verdict) -> Verdict:
+        """Return the verdict on a pack's answer, and keep what each row has of it, where its vectors can be read."""
+        rows = [call.key for call in pack.calls]
+        found = taken_apart(
+            document, verdict, pack.weights, partial(spanned_parts, spans, rows, self._usable, self._bodies)
+        )
+        pack.parts = None if isinstance(found, str) else found
+        return verdict
+
     def _take_apart(self, pack: Pack, document: Any, verdict: Verdict) -> Verdict:
         """Return the verdict on a pack's answer, and keep what each row has of it."""
-        found = taken_apart(document, verdict, pack.weights, self._judged)
+        found = taken_apart(document, verdict, pack.weights, partial(written_parts, self._usable))
         if isinstance(found, str):
             return verdict._replace(outcome=UNUSABLE, kind=Failure.UNUSABLE, reason="does_not_fit", message=found)
         pack.parts = found
@@ -259,10 +286,8 @@ def _weight(asked: Any) -> int | None:
     return len(asked) if type(asked) is list and asked and all(type(each) is int for each in asked) else None
 
 
-def _judged(pack: Pack, judge: Callable[[Answer, bytes], Verdict], answer: Answer, asked: bytes) -> Verdict:
-    """Return what a pack's answer means; a refusal is its rows' own, and says nothing of the server."""
-    pack.parts = None
-    verdict = judge(answer, asked)
+def _refused(pack: Pack, verdict: Verdict, answer: Answer, asked: bytes) -> Verdict:
+    """Return a verdict, of a refusal as that of rows, and note whether fewer of them may be let in."""
     status = answer.status or 0
     refused = (status in _REFUSED and status not in _GONE) or verdict.outcome == "too_large"
     pack.is_refused = verdict.kind is Failure.FINAL and verdict.circuit in (None, "row") and refused

@@ -274,7 +274,7 @@ class Records(Tally):
 
     def _put(self, number: int, rows: Sequence[int], ends: Iterable[End]) -> None:
         for name, values in zip(End._fields, zip(*ends, strict=True), strict=True):
-            getattr(self, name).packed.put(number, values)
+            getattr(self, name).packed.put(number, values, rows)
         slots = self._slots
         for slot, row in enumerate(rows, number * AT_ONCE):
             slots[row] = slot

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from mmap import mmap
 from typing import Any, NamedTuple
 
 import orjson
 
-from ..vectors import Vectors, embedding_in, vector_of
+from ..vectors import NUMBER_BYTES, Vectors, embedding_in, vector_of
 from .packed_columns import AT_ONCE, NO_SLOT
 
 _FIELD = b'"embedding":'
-_LONG_RUNS = 8  # rows that are copied together at the least; else one by one
 _HEADS = 4096  # that are kept once, however many rows have them
 
 
@@ -24,56 +23,77 @@ class Around(NamedTuple):
     written: Callable[[Any], bytes]
 
 
-class VectorBody(bytes):
-    """An answer's body whose vector is known already: the `vector` itself, and what stands `around` its base64."""
+class VectorBody:
+    """An answer's body whose vector is a row of the run's matrix already: made where somebody asks for it."""
 
-    around: Around
-    vector: Any
+    __slots__ = ("around", "bodies", "row")
 
-    @classmethod
-    def of(cls, around: Around, embedding: str, vector: Any) -> bytes:
-        """Return the body of a vector that came as this base64; a plain one where it is usually written otherwise."""
-        told = embedding.encode()
-        made = cls(b"".join((around.before, told, around.after)))
-        if told.endswith(b"=") and as_base64(vector)[-4:] != told[-4:]:
-            return bytes(made)
-        made.around, made.vector = around, vector
-        return made
+    def __init__(self, around: Around, bodies: VectorBodies, row: int) -> None:
+        self.around, self.bodies, self.row = around, bodies, row
+
+    def __bytes__(self) -> bytes:
+        before, after, written = self.around
+        return b"".join((before, written(self.bodies.matrix[self.row]), after))
 
 
-class _Batch:
-    """The bodies of some ends: what stands around each vector, or the whole; the vectors are `rows` of a matrix."""
+class _Batch(NamedTuple):
+    """The bodies of some ends: what stands around each vector, or the whole; of each vector its row of a matrix."""
 
-    __slots__ = ("matrix", "parts", "rows")
-
-    def __init__(self, parts: list[Any], matrix: Any, rows: Any) -> None:
-        self.parts, self.matrix, self.rows = parts, matrix, rows
+    parts: list[Any]
+    matrix: Any
+    rows: Any  # -1 where the whole is kept
 
 
 class VectorBodies:
-    """Bodies that come as bytes: each is kept as its vector where the two are the same to the byte, else as it is."""
+    """Bodies that come as bytes: each is kept as its vector where the two are the same to the byte, else as it is.
 
-    def __init__(self, batches: list[_Batch] | None = None) -> None:
-        self._batches = batches or []
+    The vectors of a run's rows are those of one `matrix`, which is made with the first of them.
+    """
+
+    def __init__(self, rows: int = 0, batches: list[_Batch] | None = None) -> None:
+        self._count, self._batches = rows, batches or []
+        self.matrix: Any = None
+        self._bytes: memoryview | None = None
         self._heads: dict[Around, Around] = {}
         self._made: tuple[Any, Vectors] | None = None  # of which slots, and their vectors
 
-    def put(self, number: int, values: Sequence[bytes]) -> None:
-        """Add a batch of bodies in place of those from it on."""
+    def room(self, size: int) -> memoryview | None:
+        """Return the bytes of the matrix, for vectors of this size; None where it has none for them."""
+        if self.matrix is None and self._count and size:
+            self.matrix = _new_matrix(self._count, size)
+            self._bytes = memoryview(self.matrix).cast("B")
+        return self._bytes if self.matrix is not None and self.matrix.shape[1] == size else None
+
+    def place(self, rows: Sequence[int], vectors: Iterable[bytes]) -> bool:
+        """Write vectors, for which there is room, to these rows of the matrix; return whether all are finite."""
+        import numpy  # noqa: PLC0415 - loaded where there are answers
+
+        written, matrix = self._bytes, self.matrix
+        size = matrix.itemsize * matrix.shape[1]
+        for row, vector in zip(rows, vectors, strict=True):
+            start = row * size
+            written[start : start + size] = vector  # type: ignore[index] # there is room
+        first, last = rows[0], rows[-1] + 1
+        placed = matrix[first:last] if last - first == len(rows) else matrix[[*rows]]
+        return bool(numpy.isfinite(placed).all())
+
+    def put(self, number: int, values: Sequence[Any], rows: Sequence[int]) -> None:
+        """Add a batch of bodies in place of those from it on, and their vectors to these rows."""
         import numpy  # noqa: PLC0415 - loaded where there are answers
 
         parts: list[Any] = []
-        vectors: list[Any] = []
-        size = None
-        for data in values:
-            vector, around = (data.vector, data.around) if type(data) is VectorBody else _taken_apart(data)
-            if vector is None or len(vector) != (size := size or len(vector)):
-                parts.append(bytes(data))
+        for data, row in zip(values, rows, strict=True):
+            if type(data) is VectorBody:
+                parts.append(self._shared(data.around))
             else:
-                vectors.append(vector)
-                parts.append(self._shared(around))
-        rows = numpy.cumsum([type(part) is Around for part in parts]) - 1
-        self._batches[number:] = [_Batch(parts, _joined(vectors), rows)]
+                vector, around = _taken_apart(data)
+                fits = vector is not None and self.room(len(vector)) is not None
+                if fits:
+                    self.matrix[row] = vector
+                parts.append(self._shared(around) if fits else data)
+        own = [row if type(part) is Around else -1 for part, row in zip(parts, rows, strict=True)]
+        own += [-1] * (AT_ONCE - len(own))
+        self._batches[number:] = [_Batch(parts, self.matrix, numpy.array(own, numpy.int64))]
 
     def _shared(self, around: Around) -> Around:
         """Return what stands around a vector, one object for many rows."""
@@ -93,64 +113,94 @@ class VectorBodies:
 
     def before(self, other: VectorBodies, batches: int) -> VectorBodies:
         """Return these bodies with those of another column behind them."""
-        return VectorBodies(self._batches[:batches] + other._batches)
+        return VectorBodies(0, self._batches[:batches] + other._batches)
 
     def vectors(self, slots: Sequence[int], are_ok: Sequence[bool]) -> Vectors:
         """Return the vectors at these slots, of the rows that are ok, as a matrix in the rows' order.
 
-        Where it has all vectors of a batch, the batch is a part of it from then on: nothing is held twice.
+        It is that of the run's where no row of it is another's: nothing is held twice.
         """
         import numpy  # noqa: PLC0415 - loaded where there are columns
 
         if self._made is not None and self._made[0] is slots:
             return self._made[1]
         at, present = numpy.array(slots, numpy.int64), numpy.array(are_ok, bool)
-        sizes = {batch.matrix.shape[1] for batch in self._batches if len(batch.matrix)}
-        if len(sizes) != 1 or not self._has_all(at[present]):
+        places = numpy.concatenate([numpy.empty(0, numpy.int64), *(batch.rows for batch in self._batches)])
+        sizes = {batch.matrix.shape[1] for batch in self._batches if batch.matrix is not None}
+        if len(sizes) != 1 or (places[at[present]] < 0).any():
             texts = zip(are_ok, self.at(slots, None), strict=True)
             return Vectors.of(vector_of(embedding_in(_read(body))) if ok else None for ok, body in texts)
-        matrix = numpy.empty((len(at), *sizes), numpy.float32)
-        order = numpy.argsort(numpy.where(present, at, -1), kind="stable")[len(at) - int(present.sum()) :]
-        matrix[~present] = numpy.nan
-        bounds = numpy.searchsorted(at[order], numpy.arange(len(self._batches) + 1) * AT_ONCE)
-        for number, batch in enumerate(self._batches):
-            self._move(batch, order[bounds[number] : bounds[number + 1]], at, matrix)
+        matrix = self._in_place(at, present, places)
+        if matrix is None:
+            matrix = self._moved(at, present, *sizes)
         shown = matrix.view()
         shown.flags.writeable = False
         self._made = slots, Vectors(shown, present)
         return self._made[1]
 
-    def _has_all(self, slots: Any) -> bool:
-        """Check whether each of these is kept as a vector."""
-        return all(type(self._batches[slot // AT_ONCE].parts[slot % AT_ONCE]) is Around for slot in slots.tolist())
-
-    def _move(self, batch: _Batch, rows: Any, at: Any, matrix: Any) -> None:
-        """Copy the vectors of a batch to their rows of a matrix; where it has all of them, have the batch use that."""
+    def _in_place(self, at: Any, present: Any, places: Any) -> Any:
+        """Return the run's matrix with all vectors at their rows; None where it has not all, or others too."""
         import numpy  # noqa: PLC0415 - loaded where there are columns
 
-        places = at[rows] % AT_ONCE
-        kept = batch.rows[places]
-        ends = [*(numpy.flatnonzero((numpy.diff(rows) != 1) | (numpy.diff(kept) != 1)) + 1).tolist(), len(rows)]
-        start = 0
-        for end in ends if len(ends) * _LONG_RUNS < len(rows) else ():  # rows that came together stand together
-            matrix[rows[start] : rows[start] + end - start] = batch.matrix[kept[start] : kept[start] + end - start]
-            start = end
-        if start < len(rows):
-            matrix[rows] = batch.matrix[kept]
-        if len(numpy.unique(places)) == sum(type(part) is Around for part in batch.parts):
-            moved = numpy.zeros(len(batch.parts), numpy.int64)
+        matrix = self.matrix
+        if matrix is None or len(matrix) != len(at) or any(batch.matrix is not matrix for batch in self._batches):
+            return None
+        rows = numpy.flatnonzero(present)
+        found = places[at[rows]]
+        is_free = numpy.ones(len(at), bool)
+        is_free[places[places >= 0]] = False
+        is_lent = found != rows
+        if not (is_free[~present].all() and is_free[rows[is_lent]].all()):
+            return None
+        if is_lent.any():
+            matrix[rows[is_lent]] = matrix[found[is_lent]]
+        matrix[~present] = numpy.nan
+        return matrix
+
+    def _moved(self, at: Any, present: Any, size: int) -> Any:
+        """Return a matrix to which all vectors are copied; batches of which it has all vectors use it from then on."""
+        import numpy  # noqa: PLC0415 - loaded where there are columns
+
+        matrix = numpy.full((len(at), size), numpy.nan, "<f4")
+        own = numpy.flatnonzero(present)
+        own = own[numpy.argsort(at[own], kind="stable")]
+        bounds = numpy.searchsorted(at[own], numpy.arange(len(self._batches) + 1) * AT_ONCE)
+        for number, (parts, source, kept) in enumerate(self._batches):
+            rows = own[bounds[number] : bounds[number + 1]]
+            places = at[rows] % AT_ONCE
+            if len(rows):
+                matrix[rows] = source[kept[places]]
+            moved = numpy.full(AT_ONCE, -1, numpy.int64)
             moved[places] = rows
-            batch.matrix, batch.rows = matrix, moved
+            if (kept >= 0).sum() == (moved >= 0).sum():
+                self._batches[number] = _Batch(parts, matrix, moved)
+        self.matrix, self._bytes, self._count = None, None, 0
+        return matrix
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_made": None, "_bytes": None}
 
 
-def _joined(vectors: list[Any]) -> Any:
-    """Return vectors as a matrix, whose memory is the system's again as soon as nobody has it."""
+def _new_matrix(rows: int, size: int) -> Any:
+    """Return a matrix that takes memory where something is written to it, and is the system's again once nobody has it.
+
+    numpy's own asks for huge pages, which a virtual machine may have to fetch from its host: that takes four times as
+    long as to clear small ones.
+    """
+    import mmap  # noqa: PLC0415 - where there are vectors alone
+
+    import numpy  # noqa: PLC0415 - and here
+
+    private = {} if sys.platform == "win32" else {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
+    memory = mmap.mmap(-1, NUMBER_BYTES * rows * size, **private)
+    return numpy.frombuffer(memory, "<f4").reshape(rows, size)
+
+
+def are_finite(vectors: Iterable[bytes]) -> bool:
+    """Check whether all numbers of vectors are finite."""
     import numpy  # noqa: PLC0415 - loaded where there are answers
 
-    if not vectors:
-        return numpy.empty((0, 0), numpy.float32)
-    made = numpy.frombuffer(mmap(-1, 4 * len(vectors) * len(vectors[0])), numpy.float32)
-    return numpy.concatenate(vectors, out=made).reshape(len(vectors), -1)
+    return bool(numpy.isfinite(numpy.frombuffer(b"".join(vectors), "<f4")).all())
 
 
 def as_base64(vector: Any) -> bytes:

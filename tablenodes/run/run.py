@@ -199,7 +199,7 @@ class Run:
 
     def _sink(self) -> Any:
         """Return where the ends of the rows go."""
-        return Records(len(self.view), self.asking.answers.bodies())
+        return Records(len(self.view), self.asking.answers.bodies(len(self.view)))
 
     def _count(self) -> int | None:
         """Return the number of rows, where it is known."""
@@ -274,6 +274,7 @@ class Run:
             on_turn=self.watch,
             pack=self.asking.pack,
             use=self.usable,
+            bodies=self.records.body.packed if isinstance(self.records, Records) else None,
         )
 
     def _cost_limit(self) -> CostLimit | None:

@@ -40,7 +40,8 @@ class Engine:
 
     `exact` has each send recorded before it is made: no repeat is allowed that only a transport knows of. `stream` says
     that a row may ask for a stream; `on_text` is told each row's text as it comes; `around` puts another transport
-    around the one that carries the bytes. Up to `pack` rows go in one request, whose parts `use` judges.
+    around the one that carries the bytes. Up to `pack` rows go in one request: `use` judges their parts,
+    and `bodies` keeps those.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Engine:
         budget: Budget | None = None,
         pack: int | None = None,
         use: Any = None,
+        bodies: Any = None,
     ) -> None:
         self._endpoint = endpoint
         transport = endpoint.transport(
@@ -74,7 +76,7 @@ class Engine:
         stop = self._stop if on_text is not None else _never  # a circle would keep what a run leaves
         self.streams = (Streams if asked else Unasked)(transport, endpoint.timeout, redaction, on_text, stop)
         transport = self.streams
-        self._packs = None if pack is None else Packs(sink, recorder, pack, use.judged)
+        self._packs = None if pack is None else Packs(sink, recorder, pack, use, bodies)
         self.loop = Loop(
             transport if around is None else around(transport),
             scheduler,

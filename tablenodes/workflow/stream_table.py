@@ -45,7 +45,7 @@ class PassageRecords:
     def __init__(self, steps: Sequence[StreamStep], rows: int) -> None:
         self.left = set(range(rows))
         self.of: list[Any] = [
-            Records(rows, step.answers.bodies()) if step.making is None else [_UNMADE] * rows for step in steps
+            Records(rows, step.answers.bodies(rows)) if step.making is None else [_UNMADE] * rows for step in steps
         ]
         self.read: list[list[Read | None]] = [[None] * rows if step.making is None else [] for step in steps]
         self.models = {step.position: [""] * rows for step in steps if step.models_differ}
