@@ -166,8 +166,7 @@ class Simulation:
         return row.key if row is not None else scheduler.next_retry(self.now)
 
     def _admit(self, row: Row) -> Row | None:
-        model = self.model(row.key)
-        if model not in self.scheduler.circuits.missing_models:
+        if not self.scheduler.circuits.misses(row.key, self.model(row.key)):
             return row
         self.blocked.append(row.key)
         return None

@@ -116,7 +116,9 @@ def watched(wait, seconds=60, answered=lambda now: 0, capsys=None):
     """Look up once a second; give the lines."""
     now = 0
     records = SimpleNamespace(settled=0, counts=Counter(), recalled=Counter())
-    watch = Watch(records, Waiting(wait), bars.Progress(9, False), "127.0.0.1:9", 600.0, name="ask", clock=lambda: now)
+    watch = Watch(
+        records, Waiting(wait), bars.Progress(9, False), ["127.0.0.1:9"], 600.0, name="ask", clock=lambda: now
+    )
     for now in range(seconds):
         records.counts["ok"] = answered(now)
         watch()

@@ -198,10 +198,6 @@ def test_a_second_run_sends_what_is_missing(tmp_path):
     [
         ({"say": tn.Return(text="x")}, "none of its nodes sends"),
         ({"ask": tn.CreateChatCompletionAsync(model="m", prompt="x")}, "node 'ask' hands rows to a worker"),
-        (
-            {"ask": chat("x"), "again": tn.Step(chat("y"), connection=tn.Connection("http://127.0.0.1:1/v1"))},
-            "nodes 'ask' and 'again' have different connections",
-        ),
     ],
 )
 def test_what_needs_the_whole_table_is_refused(nodes, told):

@@ -59,12 +59,11 @@ def _why_whole(workflow: Workflow, given: Given, how: Mapping[str, Any]) -> str:
     """Return why a run needs the whole table in memory; empty where it does not."""
     from ..tables import STREAMED, is_streamed  # noqa: PLC0415 - loads pandas
     from ..workflow.stream_plan import why_whole  # noqa: PLC0415 - loads the engine
-    from ..workflow.workflow_check import connections_of  # noqa: PLC0415
 
     (_, step), *_ = workflow._as_given
     node, path = step.node, getattr(workflow.output, "path", None)
     if not workflow._alone:
-        why = why_whole(workflow, connections_of(workflow, how["connection"]))
+        why = why_whole(workflow)
         why = why or ("leave --duplicates out" if given.duplicates != "send" else "")
     else:
         why = "" if hasattr(node, "_in_batches") else "this node sends nothing itself"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
 
 from .. import addresses
@@ -43,6 +43,7 @@ class Endpoint:
     query: Mapping[str, str | Secret] = field(default_factory=dict)
     key: Secret | None = None
     others: tuple[Endpoint, ...] = ()
+    idle_of: ClassVar[None] = None
 
     @property
     def servers(self) -> int:
@@ -83,6 +84,11 @@ class Endpoint:
         if not more:
             return first
         return f"{first} and {more[0] if len(more) == 1 else f'{len(more)} other servers'}"
+
+    @property
+    def lines(self) -> list[str]:
+        """The servers of each connection, of which this is one."""
+        return [self.place]
 
     @property
     def sends_key(self) -> bool:

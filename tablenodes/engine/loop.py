@@ -217,7 +217,7 @@ class Loop:
         """Return the call that an item of the source is; None where its row needs none, and has its end."""
         if not isinstance(item, Call):
             self.sink.accept(*item)
-        elif self._models_matter and model_of(item.body) in self.scheduler.circuits.missing_models:
+        elif self._models_matter and self.scheduler.circuits.misses(item.key, model_of(item.body)):
             missing = unanswered(NOT_SENT, "not sent: the server does not know the model", "$.model")
             self.sink.accept(item.key, self.recorder.before(item) or missing)
         else:
@@ -280,7 +280,7 @@ class Loop:
     @property
     def _goes_on(self) -> bool:
         """Whether there may be more fresh calls."""
-        return not self._fresh.is_exhausted or len(self._fresh) > 0
+        return not self._fresh.is_exhausted or len(self._fresh) > 0 or self.scheduler.is_holding
 
     # What came of it.
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, compress
-from operator import not_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +16,7 @@ from ..connection.endpoint import opened
 from ..engine.interrupts import is_from_handler
 from ..engine.journal import Journal, Keys, KeysAmong
 from ..engine.journal.recorder import JournalRecorder, Recorder
-from ..engine.scheduling import Admission, Budget, scheduler_for
+from ..engine.scheduling import Admission, Budget
 from ..engine.sink import NOT_SENT, OK, Records
 from ..engine.twins import Outcomes, Twins
 from ..engine.warm_start import warm_start
@@ -37,11 +34,11 @@ from .progress import Progress
 from .provenance import Provenance
 from .row_request import Requests
 from .rows import PlanInputs, Requested, conversations_asked, models_asked, of_rows, prepared
-from .server_watch import watched
-from .spending import Spending, pricing_of
+from .server_watch import ServerWatch, watched
+from .spending import Spending, pricing_of, spent_in
 from .summary import Met, Summary, notes_on, say_failures
 from .watch import Watch
-from .wiring import Engine
+from .wiring import Engine, Reached, scheduler_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -50,6 +47,7 @@ if TYPE_CHECKING:
     from ..connection.connection import Connection
     from ..connection.endpoint import Endpoint
     from ..engine.loop import Loop
+    from ..engine.scheduling import Scheduler
     from ..engine.sink import Source
     from ..tables import TableView
     from .options import RunOptions
@@ -156,6 +154,7 @@ class Run:
     """One run over a table: all that it is made of; what it opens is closed by `stack`."""
 
     _shared_ends: Any = Outcomes  # makes what knows of rows that have ended what equal rows share
+    counts_sends = False  # for another reason than its own `Limits.max_requests`
     admission: Admission | None = None  # what stands between the rows and their calls, where it is not the run's own
 
     def __init__(
@@ -178,24 +177,29 @@ class Run:
         self.journal = self._journal(stack)
         self.known_as = self.request._replace(url=endpoint.identity(asking.path))
         self.recorder = self._recorder()
-        self.scheduler = scheduler_for(
-            endpoint.servers,
-            options.limits,
-            options.retry,
-            random=random.Random().random,  # noqa: S311 - it spreads retries, it hides nothing
-            sent_before=0 if self.journal is None else self.journal.sends,
-            capacity=endpoint.slots,
-            answered_before=self.recorder.has_answers,
-            at_most_once=self.at_most_once,
-            admission=self.admission,
-        )
+        self.scheduler = self._scheduler()
         if not options.send:
             self.scheduler.stop("journal_only")
         self.records, self.usable = self._sink(), asking.answers.usable()
-        once = options.duplicates == "once"
-        self.twins = Twins(self.records, Keys(self.known_as), self.recorder, self._shared_ends()) if once else None
+        self.twins = self._twins() if options.duplicates == "once" else None
         self.bar = stack.enter_context(self._progress())
         self.engine = self._engine(stack)
+
+    def _twins(self) -> Twins:
+        return Twins(self.records, Keys(self.known_as), self.recorder, self._shared_ends())
+
+    def _scheduler(self) -> Scheduler:
+        """Return what decides when each row is sent."""
+        how: Any = {"at_most_once": self.at_most_once, "admission": self.admission}
+        return scheduler_at(self.endpoint, self.options, self.recorder, self.journal, **how)
+
+    def _reached(self) -> Reached:
+        """Return what opens what carries the bytes."""
+        return self.endpoint
+
+    def _servers(self) -> ServerWatch | None:
+        """Return what looks at the servers, where there are several."""
+        return watched(self.scheduler, self.endpoint, self._count())
 
     def _sink(self) -> Any:
         """Return where the ends of the rows go."""
@@ -256,18 +260,18 @@ class Run:
         return KeysAmong(self.known_as, self.context.scope, bodies, rows)
 
     def _engine(self, stack: ExitStack) -> Engine:
-        limits, patience, place = self.options.limits, self.options.retry.outage_patience, self.endpoint.place
-        name = None if self.options.progress is False else self.asking.name
-        self.servers = watched(self.scheduler, self.endpoint, self._count())
-        self.watch = Watch(self.records, self.scheduler, self.bar, place, patience, name, self.servers, limits.grace)
+        limits, patience, reached = self.options.limits, self.options.retry.outage_patience, self._reached()
+        name, places = None if self.options.progress is False else self.asking.name, reached.lines
+        self.servers = self._servers()
+        self.watch = Watch(self.records, self.scheduler, self.bar, places, patience, name, self.servers, limits.grace)
         return Engine(
-            self.endpoint,
+            reached,
             limits,
             self.scheduler,
             self.records if self.twins is None else self.twins,
             self.recorder,
             stack,
-            exact=self.journal is not None and limits.max_requests is not None,
+            exact=self.journal is not None and (self.counts_sends or limits.max_requests is not None),
             stream=self._may_stream(),
             on_text=self.options.on_text,
             budget=self._budget(),
@@ -381,8 +385,10 @@ class Run:
             shared=len(records.shared),
             shared_tokens=sum(records.total_tokens[first] or 0 for first in records.shared.values()),
             retries={kind: count for kind, count in scheduler.retries.items() if count},
-            prompt_tokens=_spent(records.prompt_tokens, records.reused, spending.replaced["prompt_tokens"]),
-            completion_tokens=_spent(records.completion_tokens, records.reused, spending.replaced["completion_tokens"]),
+            prompt_tokens=spent_in(records.prompt_tokens, records.reused, spending.replaced["prompt_tokens"]),
+            completion_tokens=spent_in(
+                records.completion_tokens, records.reused, spending.replaced["completion_tokens"]
+            ),
             seconds=seconds,
             timeline=self.watch.timeline(),
             spending=spending,
@@ -435,11 +441,6 @@ class Run:
         if loop.interrupted:
             came = display.so_far(output.summary.outcomes, output.summary.rows)
             raise Interrupted(f"interrupted: {came}", output, output_has=HAS_THEM)
-
-
-def _spent(tokens: list[int | None], reused: list[bool], replaced: list[int | None]) -> int:
-    """Return the tokens of this run; those of reused answers were spent in another."""
-    return sum(filter(None, chain(compress(tokens, map(not_, reused)), replaced)))
 
 
 def _close(journal: Journal) -> None:

@@ -55,11 +55,33 @@ class ServerWatch:
             display.say(f"{name}: {words}")
 
 
+class ServerWatches(ServerWatch):
+    """The same of several connections, each of several servers."""
+
+    def __init__(self, each: Sequence[ServerWatch]) -> None:
+        self._each = each
+
+    def tell(self, name: str | None, now: float) -> None:
+        """Say in a run's name which server gets no rows any more, and which one gets them again."""
+        for one in self._each:
+            one.tell(name, now)
+
+    def notes(self) -> Iterator[str]:
+        """Yield which servers get no rows at the end."""
+        for one in self._each:
+            yield from one.notes()
+
+
 def watched(scheduler: Scheduler, endpoint: Endpoint, rows: int | None) -> ServerWatch | None:
     """Return what looks at the servers of a run over several; None where there is one."""
     if endpoint.servers == 1:
         return None
     return ServerWatch(cast("Fleet", scheduler), endpoint.places, rows or 0)
+
+
+def together(each: Sequence[ServerWatch]) -> ServerWatch | None:
+    """Return what looks at the servers of several connections; None where none has several."""
+    return ServerWatches(each) if len(each) > 1 else next(iter(each), None)
 
 
 def _in_words(reason: str, words: str) -> str:

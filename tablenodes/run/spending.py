@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
+from itertools import chain, compress
+from operator import not_
 from typing import TYPE_CHECKING, Any
 
 from .. import addresses
@@ -161,3 +162,8 @@ class SpendingOfBoth(Spending):
         """What both runs spent."""
         first, second = (each.spent for each in self._both[:2])
         return first + second if first is not None and second is not None else first or second
+
+
+def spent_in(tokens: list[int | None], reused: list[bool], replaced: list[int | None]) -> int:
+    """Return the tokens of this run; those of reused answers were spent in another."""
+    return sum(filter(None, chain(compress(tokens, map(not_, reused)), replaced)))

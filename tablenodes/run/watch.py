@@ -16,7 +16,7 @@ from .failures import alike
 from .timeline import RETRIED, Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ..engine.scheduling import Scheduler
     from ..engine.scheduling.stops import Wait
@@ -41,7 +41,7 @@ class Watch:
     records: Records
     scheduler: Scheduler
     bar: Progress
-    place: str
+    places: Sequence[str]  # of the connections
     patience: float  # seconds for which a server that is out is probed
     name: str | None
     servers: ServerWatch | None = None
@@ -127,11 +127,12 @@ class Watch:
 
     def in_short(self, wait: Wait, now: float) -> str:
         """Return what is waited for, and for how long."""
+        place = self.places[wait.line]
         left = "" if wait.until is None else f" {math.ceil(wait.until - now):,} s"
         if wait.reason == "pause":
-            return f"waiting{left} before the next request to {self.place}{_said(wait)}"
+            return f"waiting{left} before the next request to {place}{_said(wait)}"
         if wait.reason == "pace" and wait.rate is not None:
-            return f"pacing: {self.place} serves about {wait.rate:,.{int(wait.rate < 10)}f} requests a second"
+            return f"pacing: {place} serves about {wait.rate:,.{int(wait.rate < 10)}f} requests a second"
         if wait.reason == "pace":
             return f"pacing: waiting{left} before the next request"
         if wait.reason == "retry" and wait.outcome not in _TROUBLE:
@@ -139,9 +140,10 @@ class Watch:
         return f"{self._trouble(wait)}, retrying"
 
     def _trouble(self, wait: Wait, how_long: str = "") -> str:
+        place = self.places[wait.line]
         if trouble := _TROUBLE.get(wait.outcome or ""):
-            return f"cannot reach {self.place} ({trouble}{how_long})"
-        return f"{self.place} serves no request ({wait.outcome or 'no answer'}{how_long}){_said(wait)}"
+            return f"cannot reach {place} ({trouble}{how_long})"
+        return f"{place} serves no request ({wait.outcome or 'no answer'}{how_long}){_said(wait)}"
 
 
 class Details:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ..connection.endpoint import Endpoint
 from ..engine.calls import Answer, Call, PlacedBody, Request, Transport
-from ..engine.journal import Keys, PlacedKeys
+from ..engine.journal import Journal, Keys, PlacedKeys
 from ..engine.journal.pack_recorder import PackRecorder
 from ..engine.journal.recorder import Recorder
 from ..engine.loop import Loop
 from ..engine.outcomes.judge import Verdict, judge
 from ..engine.packs import Packs
 from ..engine.redaction import Redaction
-from ..engine.scheduling import Budget, Scheduler
+from ..engine.scheduling import Admission, Budget, Scheduler, scheduler_for
 from ..engine.sink import Sink, Source, rejected
 from ..engine.transports.streams import Streams, Unasked, redacted
 from ..errors import EndedError
 from ..problems import Rejected
-from ..settings import Limits
+from ..settings import Limits, Timeout
+
+if TYPE_CHECKING:
+    from ..connection.endpoint import Endpoint
+    from .options import RunOptions
 
 OnText = Callable[[int, str], None]
 Judge = Callable[[Answer, bytes], Verdict]
@@ -35,8 +39,61 @@ def _never(_: Exception | KeyboardInterrupt) -> None:
     """Do nothing: where no text is told, nothing fails on the way."""
 
 
+def scheduler_at(
+    endpoint: Endpoint,
+    options: RunOptions,
+    recorder: Recorder,
+    journal: Journal | None,
+    *,
+    at_most_once: bool,
+    admission: Admission | None = None,
+) -> Scheduler:
+    """Return what decides when each row is sent to an endpoint."""
+    return scheduler_for(
+        endpoint.servers,
+        options.limits,
+        options.retry,
+        random=random.Random().random,  # noqa: S311 - it spreads retries, it hides nothing
+        sent_before=0 if journal is None else journal.sends,
+        capacity=endpoint.slots,
+        answered_before=recorder.has_answers,
+        at_most_once=at_most_once,
+        admission=admission,
+    )
+
+
+class Reached(Protocol):
+    """What a run talks to: an endpoint, or those of several connections."""
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """The servers of each connection, for a person."""
+
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """What must never be in a result."""
+
+    @property
+    def timeout(self) -> Timeout:
+        """The timeouts of an attempt."""
+
+    @property
+    def idle_of(self) -> Callable[[int], float] | None:
+        """What returns how long a call's stream may be without content, where connections differ in that."""
+
+    def transport(
+        self,
+        limits: Limits,
+        may_send: Callable[[int], bool] | None = None,
+        *,
+        stream: bool = False,
+        server_of: Callable[[int], int] | None = None,
+    ) -> Transport:
+        """Open what carries the bytes."""
+
+
 class Engine:
-    """A loop for one endpoint, and what makes the calls that it sends; rows of several nodes may be among them.
+    """A loop for one endpoint, or several, and what makes its calls; rows of several nodes may be among them.
 
     `exact` has each send recorded before it is made: no repeat is allowed that only a transport knows of. `stream` says
     that a row may ask for a stream; `on_text` is told each row's text as it comes; `around` puts another transport
@@ -46,7 +103,7 @@ class Engine:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: Reached,
         limits: Limits,
         scheduler: Scheduler,
         sink: Sink,
@@ -74,7 +131,9 @@ class Engine:
         redaction = Redaction(endpoint.secrets)
         asked = stream or on_text is not None
         stop = self._stop if on_text is not None else _never  # a circle would keep what a run leaves
-        self.streams = (Streams if asked else Unasked)(transport, endpoint.timeout, redaction, on_text, stop)
+        self.streams = (Streams if asked else Unasked)(
+            transport, endpoint.timeout, redaction, on_text, stop, endpoint.idle_of
+        )
         transport = self.streams
         self._packs = None if pack is None else Packs(sink, recorder, pack, use, bodies)
         self.loop = Loop(

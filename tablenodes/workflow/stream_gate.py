@@ -62,12 +62,13 @@ class StreamGate:
         self._refusals = refusals
         self._alike, self._in_flight = alike, in_flight
         self._stop, self._is_full = stop, is_full
+        self.holds: Callable[[], bool] = bool  # whether no fresh row is to begin now, for another reason
         self._suspect: Refusals | None = None
         self._met = self._probes = 0
 
     def places(self) -> int | None:
         """Return how many places further on the next fresh row is to be; 0 for the next ones, None for none now."""
-        if self._is_full() and self._in_flight():
+        if self.holds() or (self._is_full() and self._in_flight()):
             return None
         if self._alike is None:
             return 0

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from .. import tables
 from ..column_names import free_names
-from ..connection.endpoint import default_properties
 from ..engine.sink import Records
 from ..problems import Remark
 from ..run.account import Account
@@ -27,19 +26,17 @@ from .workflow_output import WorkflowOutput
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..answers import Pricing
-    from ..connection.connection import Connection
-    from ..connection.endpoint import Endpoint
     from ..nodes import Node
     from ..run.options import RunOptions
     from ..tables import TableView
     from .definition import Definition
+    from .stream_lines import Line
 
     Found = str | tuple[MadeSoFar, int]
     """Where a column's cells are: in a column of the source, or in what an earlier node made."""
 
 
-def why_whole(workflow: Definition, connections: Mapping[str, Connection]) -> str:
+def why_whole(workflow: Definition) -> str:
     """Return what of a workflow needs the whole table in memory, and what to do; empty where nothing does."""
     kinds = {name: node._row_by_row(name) for name, node in workflow._steps}
     if whole := next((name for name, kind in kinds.items() if kind is None), None):
@@ -48,26 +45,12 @@ def why_whole(workflow: Definition, connections: Mapping[str, Connection]) -> st
     asking = {name: kind for name, kind in kinds.items() if isinstance(kind, Asking)}
     if packed := next((name for name, kind in asking.items() if kind.pack), None):
         return f"node {packed!r} sends many rows in one request; leave pack out"
-    sending = [*asking]
-    if not sending:
-        return "none of its nodes sends anything"
-    own = connections[sending[0]]
-    other = next((name for name in sending if connections[name] != own), None)
-    apart = f"nodes {sending[0]!r} and {other!r} have different connections; give both the same"
-    if other is not None:
-        return apart
-    models = {name: default_properties(own, kind.path) for name, kind in asking.items()}
-    other = next((name for name in sending if models[name] != models[sending[0]]), None)
-    return (
-        ""
-        if other is None
-        else f"nodes {sending[0]!r} and {other!r} ask different embedded models; make each a workflow of its own"
-    )
+    return "" if asking else "none of its nodes sends anything"
 
 
-def held(workflow: Definition, rows: int, connections: Mapping[str, Connection]) -> Iterator[Remark]:
+def held(workflow: Definition, rows: int) -> Iterator[Remark]:
     """Yield what has a long table held in memory as a whole, and what to do."""
-    if rows > HELD_ROWS and not workflow._alone and (why := why_whole(workflow, connections)):
+    if rows > HELD_ROWS and not workflow._alone and (why := why_whole(workflow)):
         yield Remark(f"a table of more than {HELD_ROWS:,} rows is held in memory as a whole: {why}", "table")
 
 
@@ -79,12 +62,11 @@ class StreamPlan:
         workflow: Definition,
         view: TableView,
         inputs: Mapping[str, Any],
-        endpoint: Endpoint,
+        lines: Mapping[str, Line],
         options: RunOptions,
-        pricing: Pricing,
     ) -> None:
         self._workflow, self._view, self._inputs = workflow, view, inputs
-        self._endpoint, self._options, self._pricing = endpoint, options, pricing
+        self._lines, self._options = lines, options
         self._read: dict[str, int] = {}
         self._found: dict[str, Found] = {name: name for name in view.columns}
         self._so_far: dict[str, Any] = {}
@@ -104,18 +86,20 @@ class StreamPlan:
         answers, folder = answers_to(node, self._so_far), self._view.folder
         context = Context(self._inputs, answers, name, prefix=name, folder=folder, made=self._made)
         kind: Any = node._row_by_row(name)
+        line = self._lines.get(name) or next(iter(self._lines.values()))
         asking, making = (kind, None) if isinstance(kind, Asking) else (None, kind)
         if making is not None:
             plan = making.plan(view.columns, PlanInputs(context.constants, None, self._options.store))
         else:
-            plan = planned(kind, view, self._endpoint, context, self._options)
-        deciding, account = self._deciding(name, view.columns, context), Account(self._pricing)
+            plan = planned(kind, view, line.endpoint, context, line.options)
+        deciding, account = self._deciding(name, view.columns, context), Account(line.pricing)
         reader, position = self._reader(plan.columns, answers), len(self.steps)
         step = StreamStep(position, name, node, plan, reader, deciding, context, self._options, account)
+        step.line = line
         step.asking, step.making = asking, making
         if asking is not None:
             step.answers = asking.answers.streamed()
-        step.models_differ = asking is not None and self._pricing.is_known and plan.constant("model") is None
+        step.models_differ = asking is not None and line.pricing.is_known and plan.constant("model") is None
         followed = [*node._follows().values()]
         step.follows = next((each for each in self.steps if each.name in followed), None)
         self.steps.append(step)
@@ -141,7 +125,7 @@ class StreamPlan:
         making, node = step.making, step.node
         if making is None:
             self._so_far[step.name] = AnsweredSoFar(step.position, step.answers)
-            records, spending = Records(0), Spending((), (), self._pricing)
+            records, spending = Records(0), Spending((), (), step.line.pricing)
             output: Any = Responses(view, records, Summary(0, {}), lambda: (), spending, step.answers)
         else:
             before = {name: self._place(self._found[name]) for name in making.makes if name in self._found}

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ..run.rows import Asking, Context, When
     from ..run.table_run import Making
     from ..run.wiring import Judge
+    from .stream_lines import Line
 
 
 class Deciding(NamedTuple):
@@ -48,6 +49,7 @@ class StreamStep:
 
     call: Callable[[bytes, int], Any]
     answers: RowAnswers = TEXTS
+    line: Line  # where its requests go; any, of a node that sends nothing
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ from .passage import Passage
 from .workflow_output import WorkflowOutput
 
 if TYPE_CHECKING:
-    from ..answers import Pricing, Read
+    from ..answers import Read
     from ..tables import TableView
     from .row_paths import RowPaths
     from .stream_step import StreamStep
@@ -99,10 +99,8 @@ class StreamTable:
     With `raw` it has the last node's own columns too, with `logged` those of every node's log.
     """
 
-    def __init__(
-        self, view: TableView, steps: Sequence[StreamStep], pricing: Pricing, *, raw: bool, logged: bool
-    ) -> None:
-        self._view, self._steps, self._pricing = view, steps, pricing
+    def __init__(self, view: TableView, steps: Sequence[StreamStep], *, raw: bool, logged: bool) -> None:
+        self._view, self._steps = view, steps
         self._kept: dict[int, TableView] = {}  # by the starts of their batches: rows that are left out of their tables
         outputs = self._outputs(view, PassageRecords(steps, 0))
         table = tables.view(outputs.table)
@@ -137,7 +135,7 @@ class StreamTable:
             models = records.models.get(step.position)
             asked = partial(_models, step, len(view)) if models is None else partial(list, models)
             answered, used = step.answers.with_usage(own.body, own.outcome, records.read[step.position])
-            spending = Spending(own.body, own.reused, self._pricing, asked, step.account.taken(), used)
+            spending = Spending(own.body, own.reused, step.line.pricing, asked, step.account.taken(), used)
             step.account.add(view, own, spending, rows, left_out)
             known[step.position] = {**answered}
         return self._table(self._outputs(view, records, known))
@@ -166,7 +164,7 @@ class StreamTable:
     def _output(self, step: StreamStep, view: TableView, own: Any) -> Any:
         if step.making is not None:
             return output_of(step.making, view, own, step.context)
-        spending = Spending((), (), self._pricing)
+        spending = Spending((), (), step.line.pricing)
         return Responses(view, own, Summary.of(own.counts), lambda: (), spending, step.answers)
 
     def _table(self, outputs: WorkflowOutput) -> Any:

@@ -343,8 +343,10 @@ class Workflow(Definition):
     ) -> WorkflowBatches:
         """Run the workflow over a table that need not fit into memory; what becomes of it comes in batches.
 
-        A row goes through all nodes while others are still waiting, and rows that have come further go first; all
-        requests have one set of limits. No output is written.
+        A row goes through all nodes while others are still waiting, and rows that have come further go first. All
+        requests have one set of limits; where nodes have different connections, ``concurrency`` and the rates are each
+        connection's, and what is counted over the run (``max_requests``, ``token_budget``, ``max_cost``) that of all.
+        No output is written.
 
         Parameters
         ----------

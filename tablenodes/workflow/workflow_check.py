@@ -67,7 +67,7 @@ def check(
     check_content(workflow, view)
     found = checks(workflow, view, values, made, connections)
     first = next(iter(found))
-    warnings = *warnings_of(workflow), *held(workflow, len(view), connections), *found[first].warnings
+    warnings = *warnings_of(workflow), *held(workflow, len(view)), *found[first].warnings
     found[first] = replace(found[first], warnings=warnings)
     return Checks(found)
 

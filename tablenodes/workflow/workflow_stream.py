@@ -11,35 +11,37 @@ from typing import TYPE_CHECKING, Any
 
 from .. import tables
 from ..bodies.recipe import BODY
-from ..connection.endpoint import opened
 from ..engine import policy
 from ..engine.journal import Keys
+from ..engine.scheduling.switchboard import Switchboard
 from ..engine.warm_start import WarmStart, parted
 from ..errors import SettingError, WorkflowError
 from ..run import display
 from ..run.check import refuse_invalid
-from ..run.options import over
+from ..run.cost_limit import refuse_unpriced
 from ..run.provenance import Asked, Provenance
 from ..run.rows import Requested
 from ..run.run import refuse, say_no_journal
-from ..run.spending import pricing_of
+from ..run.server_watch import ServerWatch, together, watched
 from ..run.stream import Stream
 from ..run.summary import Summary, notes_on, say_failures
-from ..run.wiring import caller
+from ..run.wiring import Reached, caller, scheduler_at
 from . import workflow_check
 from .row_paths import RowPaths
 from .runner import check_prices, say_doubts
 from .stream_gate import StreamGate
+from .stream_lines import LineCosts, LineQueue, StreamLines, lines_of
 from .stream_plan import StreamPlan, why_whole
 from .stream_table import PassageWindows, StreamTable
 from .workflow_batches import NodeEnd, WorkflowBatches
 
 if TYPE_CHECKING:
     from ..connection.connection import GivenConnection
-    from ..connection.endpoint import Endpoint
+    from ..engine.scheduling import Scheduler
     from ..run.options import RunOptions
     from ..tables import BatchSource
     from .definition import Definition
+    from .stream_lines import Line
     from .stream_step import StreamStep
 
 
@@ -58,7 +60,7 @@ def stream(
 ) -> WorkflowBatches:
     """Run a workflow over the batches of a source; see `Workflow.run_batches`."""
     connections = workflow_check.connections_of(workflow, connection)
-    if why := why_whole(workflow, connections):
+    if why := why_whole(workflow):
         raise WorkflowError(f"the workflow works on its table as a whole: {why}, or use run", code="whole_table")
     if options.progress is not False:
         display.announce_default(*connections.values())
@@ -67,21 +69,17 @@ def stream(
     if options.progress is not False:
         say_doubts(workflow, view, plans)
     check_prices(workflow, plans, connections, options)
-    own, path = next((connections[name], node._declared.path) for name, node in workflow._steps if node._declared.sends)
-    options = over(own.profile, options)
     if check == "first":
         _check_all(workflow, batches, values, connections, options)
     with ExitStack() as stack:
-        endpoint = stack.enter_context(opened(own, path=path, sends=options.send))
-        pricing = pricing_of(endpoint.connection, endpoint.base_url)
-        plan = StreamPlan(workflow, view, values, endpoint, options, pricing)
+        plan = StreamPlan(workflow, view, values, lines_of(workflow, connections, options, stack), options)
         for step in plan.steps:
             _announce(step, options)
             if not check and step.asking is not None:
                 step.plan = step.plan.unchecked()  # type: ignore[attr-defined] # of a node that sends
         if options.progress is not False and options.journal is None:
             say_no_journal()
-        run = WorkflowStream(plan, batches, endpoint, options, stack, (window, spill), raw=raw, logged=logged)
+        run = WorkflowStream(plan, batches, options, stack, (window, spill), raw=raw, logged=logged)
         run.keep_open(stack)
     return WorkflowBatches(run.columns, run.schema, run.begun(), run.result)
 
@@ -117,7 +115,6 @@ class WorkflowStream(Stream):
         self,
         plan: StreamPlan,
         batches: BatchSource,
-        endpoint: Endpoint,
         options: RunOptions,
         stack: ExitStack,
         sizes: tuple[int, int],
@@ -127,16 +124,25 @@ class WorkflowStream(Stream):
     ) -> None:
         self._steps, self._read, self._shown = plan.steps, plan.read, (raw, logged)
         self._sending = [step for step in plan.steps if step.asking is not None]
+        self._lines: list[Line] = []
+        for step in self._sending:
+            if all(step.line is not line for line in self._lines):
+                self._lines.append(step.line)
+        numbers = [next((at for at, line in enumerate(self._lines) if line is step.line), 0) for step in plan.steps]
+        options = options if len(self._lines) > 1 else self._lines[0].options
+        self._all = StreamLines(self._lines, numbers, options) if len(self._lines) > 1 else None
+        self.counts_sends = any(line.options.limits.max_requests is not None for line in self._lines)
         # What may have been executed is repeated only where that is so of every node.
         first = min(self._sending, key=lambda step: step.asking is not None and step.asking.may_repeat)
         self._opening: Iterator[Any] = iter(())
         self._ends: dict[str, NodeEnd] | None = None
         asking: Any = first.asking
+        endpoint = self._sending[0].line.endpoint
         super().__init__(asking, first.plan, batches, endpoint, first.context, options, stack, *sizes)
 
     def _sink(self) -> PassageWindows:
         raw, logged = self._shown
-        self._made = StreamTable(self.view, self._steps, self.pricing, raw=raw, logged=logged)
+        self._made = StreamTable(self.view, self._steps, raw=raw, logged=logged)
         spill = tables.Spill()
         self._stack.callback(spill.close)
         sink = PassageWindows(self._made, self._steps, self._read, spill, *self._bytes)
@@ -169,9 +175,46 @@ class WorkflowStream(Stream):
         plans: list[Any] = [step.plan for step in self._sending]
         return any(BODY in plan.columns if plan.streams is None else plan.streams for plan in plans)
 
-    def _models(self) -> Sequence[str | None]:
+    def _scheduler(self) -> Scheduler:
+        if self._all is None:
+            return super()._scheduler()
+        made = []
+        for line in self._lines:
+            often = (step.asking is None or step.asking.may_repeat for step in self._sending if step.line is line)
+            once, own = line.options.retry.ambiguous == 0 and not all(often), self._all.own_options(line)
+            made.append(scheduler_at(line.endpoint, own, self.recorder, self.journal, at_most_once=once))
+        return self._all.scheduler(made, self.journal)
+
+    def _reached(self) -> Reached:
+        return self.endpoint if self._all is None else self._all
+
+    def _servers(self) -> ServerWatch | None:
+        members = [self.scheduler] if self._all is None else self._all.members
+        pairs = zip(members, self._lines, strict=True)
+        each = [found for own, line in pairs if (found := watched(own, line.endpoint, None)) is not None]
+        return together(each)
+
+    def _cost_limit(self) -> Any:
+        if self._all is None:
+            return super()._cost_limit()
+        if all(line.options.limits.max_cost is None for line in self._lines):
+            return None
+        models = [self._models(line) for line in self._lines]
+        for line, asked in zip(self._lines, models, strict=True):
+            if self.options.send and line.options.limits.max_cost is not None:
+                refuse_unpriced(asked, line.pricing)
+        return LineCosts(self._lines, models, self._all.line_of)
+
+    def _budget(self) -> Any:
+        if isinstance(self.cost_limit, LineCosts):
+            return self.cost_limit.budget(self.options.limits.max_cost, self.journal)
+        return super()._budget()
+
+    def _models(self, line: Line | None = None) -> Sequence[str | None]:
         found: dict[str | None, None] = {}
         for step in self._sending:
+            if line is not None and step.line is not line:
+                continue
             plan: Any = step.plan
             if (model := plan.constant("model")) is None:
                 why = f"the model of node {step.name!r} differs by row, and what each row asks for is not known before"
@@ -193,22 +236,28 @@ class WorkflowStream(Stream):
         requests: dict[Any, Any] = {}  # nodes of one path have one: a connection is set up anew for another
         for step in self._sending:
             asking: Any = step.asking
-            request = self.endpoint.request(asking.method, asking.path)
+            endpoint, retry = step.line.endpoint, step.line.options.retry
+            request = endpoint.request(asking.method, asking.path)
             request = requests.setdefault(request, request)
-            known_as = request._replace(url=self.endpoint.identity(asking.path))
+            known_as = request._replace(url=endpoint.identity(asking.path))
             judging = self.engine.judging(
                 choices=asking.choices,
-                at_most_once=self.options.retry.ambiguous == 0 and not asking.may_repeat,
+                at_most_once=retry.ambiguous == 0 and not asking.may_repeat,
                 use=step.use(),
                 judged=asking.judge,
             )
             keys = None if self.journal is None else Keys(known_as, step.name)
-            placed = self.endpoint.placing(asking.method) if step.plan.is_placed else None
-            seconds = asking.seconds or self.endpoint.timeout.total
+            placed = endpoint.placing(asking.method) if step.plan.is_placed else None
+            seconds = asking.seconds or endpoint.timeout.total
             step.call = caller(request, seconds, step.watched(judging), keys, placed)
         if display.DETAILED.get():
             self._say_how()
-        return self._warmed(self._paths) if self._may_warm_up() else self._paths
+        source: Any = self._warmed(self._paths) if self._may_warm_up() else self._paths
+        if not isinstance(scheduler, Switchboard):
+            return source
+        queue = LineQueue(source, scheduler, len(self._lines))
+        self._paths.gate.holds = queue.is_full
+        return queue
 
     def _warmed(self, source: Any) -> Any:
         """Return the source, with a warm start where many of its first rows share a long prefix."""
@@ -234,15 +283,15 @@ class WorkflowStream(Stream):
             step.account.sums.count(step.counts)
         else:
             summary = self._summary_of(step, seconds)
-            provenance = Provenance.of(asking, self.endpoint.connection, self.options, seconds=seconds)
+            provenance = Provenance.of(asking, step.line.endpoint.connection, step.line.options, seconds=seconds)
             if step.reads_source:
                 plan: Any = step.plan
                 requested = partial(Requested, asking, plan, context=step.context)
         return NodeEnd(summary, provenance, step.account, self.view.table.schema, requested, step.skipped)
 
     def _summary_of(self, step: StreamStep, seconds: float) -> Summary:
-        account, asking, scheduler = step.account, step.asking, self.scheduler
-        request = self.endpoint.request("POST" if asking is None else asking.method, asking.path if asking else "")
+        account, asking, endpoint = step.account, step.asking, step.line.endpoint
+        request = endpoint.request("POST" if asking is None else asking.method, asking.path if asking else "")
         noted = step.usable.noted() if step.usable is not None else ()
         return Summary.of(
             step.counts,
@@ -255,14 +304,18 @@ class WorkflowStream(Stream):
             seconds=seconds,
             timeline=self.watch.timeline(),
             spending=account.spent,
-            seconds_paused=scheduler.seconds_paused,
+            seconds_paused=self._seconds_paused(step),
             stopped=self._stopped if step.counts["not_sent"] else None,
             notes=(
                 *step.plan.noted(alike=True),
                 *noted,
-                *notes_on(step.counts, account.met, self._asked_endpoint(), request),
+                *notes_on(step.counts, account.met, endpoint if self.options.send else None, request),
             ),
         )
+
+    def _seconds_paused(self, step: StreamStep) -> float:
+        own = self.scheduler if self._all is None else self._all.members[self._all.line_of(step.position)]
+        return own.seconds_paused
 
     def _say_failures(self) -> None:
         for name, end in (self._ends or {}).items():

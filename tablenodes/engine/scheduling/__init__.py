@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .admission import Admission
-from .budget import Budget
+from .budget import Budget, Budgets
 from .scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ...settings import Limits, Retry
     from .lease import Rate
 
-__all__ = ["Admission", "Budget", "Scheduler", "admission_for", "scheduler_for"]
+__all__ = ["Admission", "Budget", "Budgets", "Scheduler", "admission_for", "scheduler_for"]
 
 
 def admission_for(servers: int, limits: Limits, retry: Retry, learned: Rate | None = None) -> Admission:

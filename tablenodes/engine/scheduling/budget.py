@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ...notices import money
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ..calls import Answer
     from ..outcomes.judge import Verdict
@@ -86,3 +86,39 @@ class Budget:
     def __str__(self) -> str:
         earlier = ", with earlier runs of the journal" if self._before else ""
         return f"{money(self.spent)} of {money(self._limit)}{earlier}"
+
+
+class Budgets:
+    """The money of several connections, each with a limit of its own or none; `line_of` returns the number of a key's.
+
+    Once one is spent, nothing more is sent.
+    """
+
+    __slots__ = ("_each", "_line_of")
+
+    def __init__(self, each: Sequence[Budget | None], line_of: Callable[[int], int]) -> None:
+        self._each, self._line_of = each, line_of
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing more may be sent."""
+        return any(each.is_spent for each in self._each if each is not None)
+
+    @property
+    def room(self) -> int:
+        """How many calls may begin, whichever connection they go to."""
+        return min(each.room for each in self._each if each is not None)
+
+    def reserve(self, key: int, body: bytes) -> bool:
+        """Reserve the highest price of a call that is to begin; return whether it may."""
+        own = self._each[self._line_of(key)]
+        return own is None or own.reserve(key, body)
+
+    def settle(self, answer: Answer, verdict: Verdict, body: bytes) -> None:
+        """Count what an answer costs in the place of what was reserved for it."""
+        own = self._each[self._line_of(answer.key)]
+        if own is not None:
+            own.settle(answer, verdict, body)
+
+    def __str__(self) -> str:
+        return "; ".join(str(each) for each in self._each if each is not None and each.is_spent)

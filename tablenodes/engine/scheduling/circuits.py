@@ -137,6 +137,10 @@ class Circuits:
         """Whether nobody was answered yet, and rows were refused for what may be their own fault too."""
         return not self.answered and any(sign in _OF_ROWS or sign.startswith(_OF_MODEL) for sign in self._alike)
 
+    def misses(self, key: int, model: str) -> bool:
+        """Check whether a call need not be sent, for its server does not know the model."""
+        return model in self.missing_models
+
     def leapt(self, *, found: bool, is_last: bool) -> None:
         """Record that a leap was made, and whether it came to the last row; without one, no row of a model is left."""
         self.leaps += 1

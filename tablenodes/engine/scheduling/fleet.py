@@ -30,10 +30,9 @@ class _Circuits:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
-    @property
-    def missing_models(self) -> set[str]:
-        """Models that no server knows."""
-        return set.intersection(*(each.circuits.missing_models for each in self._fleet.members))
+    def misses(self, key: int, model: str) -> bool:
+        """Check whether a call need not be sent, for no server knows the model."""
+        return all(each.circuits.misses(key, model) for each in self._fleet.members)
 
     @property
     def suspected_model(self) -> str | None:

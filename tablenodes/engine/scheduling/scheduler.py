@@ -89,6 +89,8 @@ class Scheduler:
             self._window.cap(capacity)
         self._stop_if_spent()
 
+    is_holding = False  # whether fresh calls are held back though others may start
+
     def room(self, now: float) -> int:
         """Return how many calls may start right now; 0 where it must wait, or has stopped."""
         self._now = now

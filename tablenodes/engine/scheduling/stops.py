@@ -43,7 +43,7 @@ class Wait(NamedTuple):
     settings or the server allow only a request a while; ``retry``: all that is left is tried again. `until` is when it
     is over, on the scheduler's clock; None where nobody knows. `outcome` is how the last row failed that goes again,
     `told` why, mostly in the server's words; `rate` the requests a second that the server serves, where it refused more
-    and that is known.
+    and that is known. `line` is the number of the connection that it is about.
     """
 
     reason: str
@@ -51,6 +51,7 @@ class Wait(NamedTuple):
     outcome: str | None = None
     told: str = ""
     rate: float | None = None
+    line: int = 0
 
 
 def unsettled(verdict: Verdict) -> Verdict:

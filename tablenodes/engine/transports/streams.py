@@ -58,6 +58,7 @@ class Streams(Wrapper):
     redaction: Redaction
     on_text: Callable[[int, str], None] | None = None
     on_failure: Callable[[Exception | KeyboardInterrupt], None] | None = None
+    idle_of: Callable[[int], float] | None = None  # of a call, by its key, where they differ
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
@@ -129,7 +130,7 @@ class Streams(Wrapper):
             mask = None if self.on_text is None else self.redaction.live()
             reading = self._readings[key] = _Reading(self._asked.get(key, 1), mask)
         patience = policy.AFTER_FINISH if self.uncounted < policy.UNCOUNTED else policy.AFTER_FINISH_KNOWN
-        text = reading.take(data, self.clock(), self._payload_idle, patience)
+        text = reading.take(data, self.clock(), self._idle_of(key), patience)
         self._next_look = min(self._next_look, reading.due)
         self._tell(key, text)
 
@@ -172,6 +173,9 @@ class Streams(Wrapper):
             if self.on_failure is not None:
                 self.on_failure(error)
 
+    def _idle_of(self, key: int) -> float:
+        return self._payload_idle if self.idle_of is None else self.idle_of(key)
+
     def _look(self) -> None:
         """End the streams whose time is over."""
         now = self.clock() if self._next_look < _NEVER else -_NEVER
@@ -183,7 +187,7 @@ class Streams(Wrapper):
                 if reading.has_ended:
                     self.inner.end(key)
                 else:
-                    words = f"no content arrived for {self._payload_idle:g} s in the middle of a stream"
+                    words = f"no content arrived for {self._idle_of(key):g} s in the middle of a stream"
                     self.inner.end(key, "timeout_idle", words)
         due = (reading.due for reading in self._readings.values())
         self._next_look = min(due, default=_NEVER)
