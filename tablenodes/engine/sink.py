@@ -263,17 +263,17 @@ class Records(Tally):
         A handler of a signal may raise in the middle of it: then the same is done once more.
         """
         rows = [*islice(self._pending, AT_ONCE)]
-        self._put(self._batches, rows, map(self._pending.__getitem__, rows))
+        self._put(self._batches, rows, zip(*map(self._pending.__getitem__, rows), strict=True))
         left = dict(islice(self._pending.items(), AT_ONCE, None))
         self._batches, self._pending = self._batches + 1, left
 
-    def fill(self, number: int, rows: Sequence[int], ends: Iterable[End]) -> None:
-        """Accept a batch of `AT_ONCE` ends, the `number`th one, which whoever has collected them also counts."""
-        self._put(number, rows, ends)
+    def fill(self, number: int, rows: Sequence[int], columns: Iterable[Sequence[Any]]) -> None:
+        """Accept a batch of `AT_ONCE` ends, the `number`th one, as columns; whoever has collected them counts them."""
+        self._put(number, rows, columns)
         self._batches = number + 1
 
-    def _put(self, number: int, rows: Sequence[int], ends: Iterable[End]) -> None:
-        for name, values in zip(End._fields, zip(*ends, strict=True), strict=True):
+    def _put(self, number: int, rows: Sequence[int], columns: Iterable[Sequence[Any]]) -> None:
+        for name, values in zip(End._fields, columns, strict=True):
             getattr(self, name).packed.put(number, values, rows)
         slots = self._slots
         for slot, row in enumerate(rows, number * AT_ONCE):

@@ -142,21 +142,30 @@ class RowPaths:
             for passage in passages:
                 self._end(passage, self._ending)
             return
+        if step.making is None:
+            self._call(step, passages)
+            return
         for passage, made in zip(passages, step.made(passages), strict=True):
-            if step.making is None and not isinstance(made, Rejected):
-                self._call(step, passage, made)
-            else:
-                self._end(passage, rejected(made) if step.making is None else made)
+            self._end(passage, made)
 
-    def _call(self, step: StreamStep, passage: Passage, body: bytes) -> None:
-        key = passage.row * len(self._steps) + step.position
-        if step.models_differ:
-            step.note_model(passage, body)
-        item = self.recorder.recall(step.call(body, key))
-        if self.recorder.knows:
-            passage.earlier = self.recorder.earlier.get(key, (0, False))[0]
-        self._on_way[key] = passage
-        (self._ready if step.position > self._first else self._begun).append(item)
+    def _call(self, step: StreamStep, passages: Sequence[Passage]) -> None:
+        """Make the calls of rows, or end those that cannot be sent."""
+        nodes, position, call, on_way = len(self._steps), step.position, step.call, self._on_way
+        items = self._ready if position > self._first else self._begun
+        recorder = self.recorder if self.recorder.keeps else None
+        for passage, body in zip(passages, step.made(passages), strict=True):
+            if isinstance(body, Rejected):
+                self._end(passage, rejected(body))
+                continue
+            key = passage.row * nodes + position
+            if step.models_differ:
+                step.note_model(passage, body)
+            on_way[key] = passage
+            item = call(body, key)
+            if recorder is not None:
+                item = recorder.recall(item)
+                passage.earlier = recorder.earlier.get(key, (0, False))[0]
+            items.append(item)
 
     def _end(self, passage: Passage, end: Any) -> None:
         """Note what became of a row at a node that nothing is sent for."""

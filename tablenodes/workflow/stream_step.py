@@ -148,7 +148,7 @@ class StreamStep:
         self.requests += sends
         if outcome == OK and body is self._body and (document := self._document) is not None:
             value = self.answers.text_of(document) if self.usable is None else self.usable.value
-            passage.read[self.position] = value, said_of(document)
+            passage.read[self.position] = value, *said_of(document)
         if why is not None:
             self.retries.update(why if outcome == OK else why[:-1])
         elif sends == 1 and outcome == OK:

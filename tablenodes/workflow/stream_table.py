@@ -6,6 +6,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from itertools import accumulate
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,18 +50,25 @@ class PassageRecords:
         ]
         self.read: list[list[Read | None]] = [[None] * rows if step.making is None else [] for step in steps]
         self.models = {step.position: [""] * rows for step in steps if step.models_differ}
-        self._pending: dict[int, Passage] = {}
+        # Of each row: its place, models, what was read, and its ends field by field. No object of a row is kept, for
+        # the garbage collector would look through them again and again.
+        self._pending: list[Any] = []
+        widths = [1 if step.making is not None else len(End._fields) for step in steps]
+        *self._at, self._wide = accumulate(widths, initial=2 + len(steps))
         self._filled = 0  # batches of them that are in the columns
 
     def accept(self, row: int, passage: Passage) -> None:
         """Accept a row that has come to its end at every node."""
-        self._pending[row] = passage
-        if len(self._pending) >= AT_ONCE:
+        known = [row, passage.models, *passage.read]
+        for own, end in zip(self.of, passage.ends, strict=True):
+            known += end if isinstance(own, Records) else (end,)
+        self._pending.extend(known)  # one step, whoever may raise
+        if len(self._pending) >= AT_ONCE * self._wide:
             self._fill()
 
     def unended(self) -> list[int]:
         """Return the rows that have no end by now."""
-        return sorted(self.left.difference(self._pending))
+        return sorted(self.left.difference(self._pending[:: self._wide]))
 
     def finish(self, reason: str | None) -> None:
         """Accept nothing more."""
@@ -72,25 +80,26 @@ class PassageRecords:
 
     def _fill(self) -> None:
         """Move rows into the columns: many at once. Where a handler of a signal raises meanwhile, it is done again."""
-        rows, passages = [*self._pending], [*self._pending.values()]
-        for position, own in enumerate(self.of):
-            ends = [passage.ends[position] for passage in passages]
+        pending, wide = self._pending, self._wide
+        rows = pending[::wide]
+        for position, (own, at) in enumerate(zip(self.of, self._at, strict=True)):
             if not isinstance(own, Records):
-                for row, end in zip(rows, ends, strict=True):
+                for row, end in zip(rows, pending[at::wide], strict=True):
                     own[row] = end
                 continue
             read = self.read[position]
-            for row, passage in zip(rows, passages, strict=True):
-                read[row] = passage.read[position]
+            for row, known in zip(rows, pending[2 + position :: wide], strict=True):
+                read[row] = known
+            columns = [pending[at + field :: wide] for field in range(len(End._fields))]
             if len(rows) == AT_ONCE:
-                own.fill(self._filled, rows, ends)
+                own.fill(self._filled, rows, columns)
             else:
-                deque(map(own.accept, rows, ends), 0)
+                deque(map(own.accept, rows, map(End, *columns)), 0)
         for position, models in self.models.items():
-            for row, passage in self._pending.items():
-                models[row] = (passage.models or {}).get(position, "")
+            for row, asked in zip(rows, pending[1::wide], strict=True):
+                models[row] = (asked or {}).get(position, "")
         self.left.difference_update(rows)
-        self._filled, self._pending = self._filled + 1, {}
+        self._filled, self._pending = self._filled + 1, []
 
 
 class StreamTable:
@@ -226,12 +235,12 @@ class PassageWindows(Windows):
         outcome, size, recalled = OK, END_BYTES, True
         for end in passage.ends:
             if isinstance(end, End):
-                size += len(end.body) + END_BYTES
-                recalled &= end.reused
-                own = end.outcome
+                own, body, _, _, _, reused = end[:6]
+                size += len(body) + END_BYTES
+                recalled = recalled and reused
             else:
                 own = end.outcome if isinstance(end, Rejected) else OK
-            if outcome == OK and own not in (OK, SKIPPED):
+            if own != OK and outcome == OK and own != SKIPPED:
                 outcome = own
         self.counts[outcome] += 1
         if recalled:
