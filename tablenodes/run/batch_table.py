@@ -85,7 +85,7 @@ class BatchTable(Account):
             for values in used.values():
                 values[row] = None
         models = partial(self._models, view)
-        spending = Spending(_own(records), records.reused, self._pricing, models, self.taken(), used)
+        spending = Spending(paid_bodies(records), records.reused, self._pricing, models, self.taken(), used)
         self.add(view, records, spending, rows, left_out)
         return self._table(view, records, spending, answered)
 
@@ -110,7 +110,7 @@ class BatchTable(Account):
         return view.replacing(dict(zip(self._types, values, strict=True)), self._types)
 
 
-def _own(records: Records) -> Any:
+def paid_bodies(records: Records) -> Any:
     """Return the bodies that were paid for: not those of rows that share another one's."""
     shared, bodies = records.shared, records.body
     return [None if row in shared else body for row, body in enumerate(bodies)] if shared else bodies

@@ -15,6 +15,7 @@ from .passage import Passage
 
 if TYPE_CHECKING:
     from ..engine.journal.recorder import Recorder
+    from .step_twins import StepTwins
     from .stream_gate import StreamGate
     from .stream_step import StreamStep
 
@@ -72,8 +73,23 @@ class RowPaths:
     def ended(self, key: int, end: End) -> None:
         """Accept the end of a call."""
         passage = self._on_way.pop(key)
-        self._steps[passage.at].ended(key, end, passage)
+        step = self._steps[passage.at]
+        if step.twins is not None:
+            self._share(step.twins, passage, end)
+            return
+        step.ended(key, end, passage)
         self._pass_on(passage)
+
+    def _share(self, twins: StepTwins, passage: Passage, end: Any) -> None:
+        """Note the end of a row, and of those that asked the same and have waited for it."""
+        own = twins.end_of(passage, end)
+        if own is None:
+            return
+        step, row = self._steps[passage.at], passage.row
+        for other in (passage, *twins.followers(row, own)):
+            shared = own if other is passage else twins.of_another(own)
+            step.ended(other.row * len(self._steps) + step.position, shared, other)
+            self._pass_on(other)
 
     def leave(self, reason: str | None) -> None:
         """End all rows that have begun, and the rest of the batch: nothing is sent any more."""
@@ -152,7 +168,7 @@ class RowPaths:
         """Make the calls of rows, or end those that cannot be sent."""
         nodes, position, call, on_way = len(self._steps), step.position, step.call, self._on_way
         items = self._ready if position > self._first else self._begun
-        recorder = self.recorder if self.recorder.keeps else None
+        recorder, twins = self.recorder if self.recorder.keeps else None, step.twins
         for passage, body in zip(passages, step.made(passages), strict=True):
             if isinstance(body, Rejected):
                 self._end(passage, rejected(body))
@@ -161,10 +177,12 @@ class RowPaths:
             if step.models_differ:
                 step.note_model(passage, body)
             on_way[key] = passage
-            item = call(body, key)
+            made = item = call(body, key)
             if recorder is not None:
                 item = recorder.recall(item)
                 passage.earlier = recorder.earlier.get(key, (0, False))[0]
+            if twins is not None:
+                item = twins.told_apart(passage.row, made, item, self.recorder)
             items.append(item)
 
     def _end(self, passage: Passage, end: Any) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..answers import TEXTS, said_of
 from ..bodies.recipe import CONVERSATION
 from ..engine.calls import model_of
-from ..engine.sink import OK, End
+from ..engine.sink import OK, End, SharedEnd
 from ..problems import Rejected
 from ..run.rows import conversation_of, decision, encoded
 from ..run.summary import Summary
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ..run.rows import Asking, Context, When
     from ..run.table_run import Making
     from ..run.wiring import Judge
+    from .step_twins import StepTwins
     from .stream_lines import Line
 
 
@@ -78,6 +79,7 @@ class StreamStep:
         self.retries: Counter[str] = Counter()
         self.refusals = Refusals()
         self.usable: Usable | None = None
+        self.twins: StepTwins | None = None  # where equal rows are sent once
         self.skipped: str | None = None  # why the first row was skipped
         self._failed: dict[int, list[str]] = {}  # by the keys of calls: what their attempts failed of
         self._document: Any = None  # of the answer that was judged last, and its body
@@ -142,7 +144,7 @@ class StreamStep:
         passage.ends[self.position] = end
         self.counts[outcome] += 1
         why = self._failed.pop(key, None) if self._failed else None
-        if reused:
+        if reused or type(end) is SharedEnd:
             return
         sends = attempts - passage.earlier
         self.requests += sends

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import tables
 from ..column_names import free_names
 from ..engine.packed_columns import AT_ONCE
-from ..engine.sink import NOT_SENT, OK, SKIPPED, End, Records
+from ..engine.sink import NOT_SENT, OK, SKIPPED, End, Records, SharedEnd
 from ..problems import Problem, Rejected
+from ..run.batch_table import paid_bodies
 from ..run.output import LOG_TYPES, Responses
 from ..run.spending import Spending
 from ..run.summary import Summary
@@ -55,6 +56,7 @@ class PassageRecords:
         self._pending: list[Any] = []
         widths = [1 if step.making is not None else len(End._fields) for step in steps]
         *self._at, self._wide = accumulate(widths, initial=2 + len(steps))
+        self._shared: dict[int, list[int]] = {step.position: [] for step in steps if step.twins is not None}
         self._filled = 0  # batches of them that are in the columns
 
     def accept(self, row: int, passage: Passage) -> None:
@@ -62,6 +64,10 @@ class PassageRecords:
         known = [row, passage.models, *passage.read]
         for own, end in zip(self.of, passage.ends, strict=True):
             known += end if isinstance(own, Records) else (end,)
+        if self._shared:
+            for position, shared in self._shared.items():
+                if type(passage.ends[position]) is SharedEnd:
+                    shared.append(row)
         self._pending.extend(known)  # one step, whoever may raise
         if len(self._pending) >= AT_ONCE * self._wide:
             self._fill()
@@ -77,6 +83,8 @@ class PassageRecords:
             if isinstance(own, Records):
                 own.finish(reason)
                 own.counts = Counter(own.outcome)
+        for position, shared in self._shared.items():
+            self.of[position].shared = dict(zip(shared, shared, strict=True))
 
     def _fill(self) -> None:
         """Move rows into the columns: many at once. Where a handler of a signal raises meanwhile, it is done again."""
@@ -144,7 +152,10 @@ class StreamTable:
             models = records.models.get(step.position)
             asked = partial(_models, step, len(view)) if models is None else partial(list, models)
             answered, used = step.answers.with_usage(own.body, own.outcome, records.read[step.position])
-            spending = Spending(own.body, own.reused, step.line.pricing, asked, step.account.taken(), used)
+            for row in own.shared:  # which have not paid for it
+                for values in used.values():
+                    values[row] = None
+            spending = Spending(paid_bodies(own), own.reused, step.line.pricing, asked, step.account.taken(), used)
             step.account.add(view, own, spending, rows, left_out)
             known[step.position] = {**answered}
         return self._table(self._outputs(view, records, known))
