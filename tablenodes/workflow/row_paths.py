@@ -73,12 +73,18 @@ class RowPaths:
     def ended(self, key: int, end: End) -> None:
         """Accept the end of a call."""
         passage = self._on_way.pop(key)
-        step = self._steps[passage.at]
+        at = passage.at
+        step = self._steps[at]
         if step.twins is not None:
             self._share(step.twins, passage, end)
             return
         step.ended(key, end, passage)
-        self._pass_on(passage)
+        passage.at = at = at + 1
+        if at == len(self._steps):
+            self._finished(passage)
+        else:
+            self._steps[at].waiting.append(passage)
+            self._waits += 1
 
     def _share(self, twins: StepTwins, passage: Passage, end: Any) -> None:
         """Note the end of a row, and of those that asked the same and have waited for it."""

@@ -140,21 +140,22 @@ class StreamStep:
 
     def ended(self, key: int, end: End, passage: Passage) -> None:
         """Count the end of a row, and read its answer, which was just judged: it is not parsed again."""
-        outcome, body, _, attempts, _, reused = end[:6]
+        outcome = end[0]
         passage.ends[self.position] = end
         self.counts[outcome] += 1
         why = self._failed.pop(key, None) if self._failed else None
-        if reused or type(end) is SharedEnd:
+        if end[5] or type(end) is SharedEnd:  # an earlier run's, or another row's
             return
-        sends = attempts - passage.earlier
+        sends = end[3] - passage.earlier
         self.requests += sends
-        if outcome == OK and body is self._body and (document := self._document) is not None:
-            value = self.answers.text_of(document) if self.usable is None else self.usable.value
-            passage.read[self.position] = value, *said_of(document)
+        if outcome == OK:
+            if end[1] is self._body and (document := self._document) is not None:
+                value = self.answers.text_of(document) if self.usable is None else self.usable.value
+                passage.read[self.position] = (value, *said_of(document))
+            if why is None and sends == 1:
+                self.first_try += 1
         if why is not None:
             self.retries.update(why if outcome == OK else why[:-1])
-        elif sends == 1 and outcome == OK:
-            self.first_try += 1
 
     def asked(self, passages: Sequence[Passage]) -> Iterator[str | None]:
         """Yield the id of the conversation that each row was asked with; None where there is none."""

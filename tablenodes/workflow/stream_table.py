@@ -25,6 +25,8 @@ from .passage import Passage
 from .workflow_output import WorkflowOutput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..answers import Read
     from ..tables import TableView
     from .row_paths import RowPaths
@@ -213,10 +215,15 @@ class PassageWindows(Windows):
     """Hands out whole batches in the table's order, once their rows have come to their ends at every node."""
 
     paths: RowPaths
+    accept: Callable[[int, End], None]  # type: ignore[assignment] # where the end of a call goes: to its row's path
 
     def __init__(self, make: StreamTable, steps: Sequence[StreamStep], read: Sequence[str], *kept: Any) -> None:
         super().__init__(make, *kept)
         self._records, self._read, self._steps = partial(PassageRecords, steps), read, steps
+
+    def lead(self, paths: RowPaths) -> None:
+        """Have rows led by these paths, whose ends of calls come past this sink."""
+        self.paths, self.accept = paths, paths.ended
 
     @property
     def room(self) -> int:
@@ -232,10 +239,6 @@ class PassageWindows(Windows):
         start = len(self)
         super().begin(view)
         self.paths.open(start, view.rows(self._read))
-
-    def accept(self, row: int, end: End) -> None:
-        """Accept the end of a call."""
-        self.paths.ended(row, end)
 
     def finish(self, reason: str | None) -> None:
         """End the rows that have begun, and those of their batch that never began."""

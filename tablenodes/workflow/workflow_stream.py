@@ -151,7 +151,8 @@ class WorkflowStream(Stream):
         self._stack.callback(spill.close)
         sink = PassageWindows(self._made, self._steps, self._read, spill, *self._bytes)
         self._opening = self._readable()
-        sink.paths = self._paths = RowPaths(self._steps, self._open, sink.finished)
+        self._paths = RowPaths(self._steps, self._open, sink.finished)
+        sink.lead(self._paths)
         return sink
 
     def _open(self) -> bool:
