@@ -304,14 +304,14 @@ def _is_of_all(refusal: bytes, asked: bytes) -> bool:
 
 def _end_of(end: End, part: Part) -> End:
     """Return a row's end, of that of its pack and its own part."""
-    _, _, status, attempts, billed, reused, latency, request_id, finish, wait, *_, started = end
+    _, _, status, attempts, billed, reused, latency, request_id, finish, wait, *_, started, _ = end
     body, verdict = part
     outcome, kind, message = verdict[:3]
     # fmt: off
     made: End = _new(End, (
         outcome, body, status, attempts, billed, reused, latency,
         request_id, finish, wait, verdict.prompt_tokens, end.completion_tokens, verdict.total_tokens,
-        verdict.reason, message or None, kind, started,
+        verdict.reason, message or None, kind, started, None,
     ))
     # fmt: on
     return made

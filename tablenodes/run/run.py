@@ -381,14 +381,12 @@ class Run:
             outcomes,
             requests=scheduler.sent,
             first_try=scheduler.first_try,
-            reused=sum(records.reused),
+            reused=records.recalled.total(),
             shared=len(records.shared),
             shared_tokens=sum(records.total_tokens[first] or 0 for first in records.shared.values()),
             retries={kind: count for kind, count in scheduler.retries.items() if count},
-            prompt_tokens=spent_in(records.prompt_tokens, records.reused, spending.replaced["prompt_tokens"]),
-            completion_tokens=spent_in(
-                records.completion_tokens, records.reused, spending.replaced["completion_tokens"]
-            ),
+            prompt_tokens=spent_in(records.prompt_tokens, records, spending.replaced["prompt_tokens"]),
+            completion_tokens=spent_in(records.completion_tokens, records, spending.replaced["completion_tokens"]),
             seconds=seconds,
             timeline=self.watch.timeline(),
             spending=spending,
