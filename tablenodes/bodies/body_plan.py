@@ -16,6 +16,7 @@ from ..schemas import Schema
 from ..store.conversations import Conversations
 from ..templates.bounds import MOST, Room
 from .images import IMAGE, Images
+from .plan_identity import identity_of
 from .recipe import (
     BODY,
     CONVERSATION,
@@ -52,6 +53,7 @@ class BodyPlan(RowPlan):
 
     schema: Schema
     conversation_column: str | None  # the one whose conversations are all of the messages
+    is_checked = True
 
     def __init__(
         self,
@@ -70,6 +72,7 @@ class BodyPlan(RowPlan):
         constants = constants or {}
         given, recipe = recipe, recipe.with_system(table)
         self._recipe = recipe
+        self._made_of = recipe, table, defaults or {}, constants, body_bytes
         made, extra = recipe.parsed(), recipe.parsed_extra()
         for value in (*made.values(), *extra.values()):
             if is_varying(value):
@@ -242,8 +245,19 @@ class BodyPlan(RowPlan):
     def unchecked(self) -> Self:
         """Return the plan of the same bodies, which are not checked against the schema."""
         made = copy.copy(self)
-        made.is_valid = lambda body: True
+        made.is_valid, made.is_checked = lambda body: True, False
         return made
+
+    def identity(self) -> bytes | None:
+        """Return what decides the bodies besides the cells; None where that is more than this plan knows.
+
+        That is files of images, conversations of a store, and whole bodies; and where rows may ask for different counts
+        of choices, of which a body alone knows how its answer is read.
+        """
+        reads_more = self.images is not None or self._conversations is not None or self._body_at is not None
+        if reads_more or any(name in ("n", "prompt") for name, _ in self._gives):
+            return None
+        return identity_of(*self._made_of, type(self).__name__, self.schema.document, self.is_checked)
 
     def ahead(self, rows: Iterable[Any]) -> Iterable[Any]:
         if self._conversations is None or self._conversation_at is None:

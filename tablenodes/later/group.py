@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from typing import Any, NamedTuple
 
 import orjson
@@ -115,7 +116,7 @@ class GroupRun:
             recipe, loop = self._recipe, engine.loop
             request = endpoint.request(recipe["method"], recipe["path"])
             ways = {"choices": recipe["choices"], "at_most_once": recorder.at_most_once, "total": recipe["total"]}
-            loop.run(engine.calls(recorder, request, **ways))
+            loop.run(map(engine.calling(request, **ways), recorder, count()))  # no generator: it ends, and goes on
         if scheduler.stopped is None and loop.failure is None:
             recorder.end_unsent()
         elif scheduler.stopped in _SPENT:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from ..bodies.body_plan import BodyPlan, dumps
 from ..bodies.settings_plan import top_of
@@ -24,13 +24,10 @@ class OperationPlan(BodyPlan):
     def __init__(self, operation: AskedOperation, body: Schema, *given: Any, **more: Any) -> None:
         self._operation, self._body_schema = operation, body
         self.is_placed, self.method = not operation.is_plain, operation.method
-        self.is_checked = True
         super().__init__(*given, **more)
 
-    def unchecked(self) -> Self:
-        made = super().unchecked()
-        made.is_checked = False
-        return made
+    def identity(self) -> bytes | None:
+        return None  # the operation decides, too
 
     def _bind(self, values: Mapping[str, Any], row: Row, defaults: Mapping[str, Any]) -> None:
         known = self._operation.properties  # what a server supplies is a property of some of its operations

@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 from array import array
 from collections import deque
-from itertools import islice
+from itertools import chain, compress, islice
 from typing import TYPE_CHECKING, Any
 
 from .. import tables
 from ..engine import policy
 from ..engine.calls import Call
+from ..engine.journal.batch_marks import REJECTED
 from ..engine.outcomes.assembly import choices_asked
-from ..engine.sink import BREATH
+from ..engine.sink import BREATH, rejected
 from ..errors import JournalError
 from .windows import Windows
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _AT_A_TURN = 256  # rows that come to their ends between two looks at what is in flight
 _MEANWHILE = 64  # while what is to be sent is looked for
+_BATCHES = 16  # that are put off by their marks between two turns
 
 
 class LateBatch:
@@ -65,9 +67,10 @@ class LateWindows(Windows):
         most: int,
         recorder: JournalRecorder,
         is_stopped: Callable[[], bool],
+        prepare: Callable[[TableView], Iterator[Any]],
     ) -> None:
         super().__init__(make, spill, window, most)
-        self._recorder, self._is_stopped = recorder, is_stopped
+        self._recorder, self._is_stopped, self._prepare = recorder, is_stopped, prepare
         self.undecided: LateBatch | None = None  # the one whose rows are looked up
         self._late: deque[LateBatch] = deque()
         self._coming: Iterator[tuple[int, End]] | None = None  # the ends of the batch whose turn it is
@@ -84,12 +87,31 @@ class LateWindows(Windows):
 
     def begin(self, view: TableView) -> None:
         """Begin a batch, of which it is not known yet whether anything is to be sent."""
-        if self._is_stopped() or self._spill.bytes >= self._most:
+        if self.may_put_off():
+            self.undecided = self._next(view)
+        else:
             super().begin(view)
-            return
-        self.undecided = LateBatch(self._begun, self._rows, view)
+
+    def may_put_off(self) -> bool:
+        """Check whether one more batch may be put off."""
+        return not self._is_stopped() and self._spill.bytes < self._most
+
+    def put_off(self, view: TableView, call: Call, places: Sequence[int]) -> bool:
+        """Put off a batch whose rows are at these places, and their calls as this one is; return as `unfinished` does.
+
+        Rows that are rejected have no place.
+        """
+        late = self._next(view)
+        late.is_like(call)
+        late.places = places
+        self._looked_up += policy.PULLED_AT_ONCE // _BATCHES
+        return self._waits(late, view)
+
+    def _next(self, view: TableView) -> LateBatch:
+        late = LateBatch(self._begun, self._rows, view)
         self._begun += 1
         self._rows += len(view)
+        return late
 
     def accept(self, row: int, end: End) -> None:
         """Accept the end of a row."""
@@ -142,14 +164,14 @@ class LateWindows(Windows):
         for item in calls:
             late = self.undecided
             if late is None:
-                yield recorder.recall(item) if isinstance(item, Call) else item
+                yield recorder.recall(item) if isinstance(item, Call) else recorder.passed(item)
             elif not isinstance(item, Call):
-                yield from self._decided(late, item)
+                yield from self._decided(late, recorder.passed(item))
             else:
                 key, row = recorder.looked_up(item)
                 if row is None or not late.is_like(item) or not recorder.reuses(row):
                     yield from self._decided(late, recorder.recalled_as(item, key, row))
-                elif self._has_put_off(late, row[0]):
+                elif self._has_put_off(late, item.key, row[0]):
                     yield late.start, BREATH
             if self.failure is not None:
                 raise self.failure
@@ -159,15 +181,22 @@ class LateWindows(Windows):
                 return
             yield 0, BREATH
 
-    def _has_put_off(self, late: LateBatch, place: int) -> bool:
+    def _has_put_off(self, late: LateBatch, row: int, place: int) -> bool:
         """Add a row to those that end later; return whether the loop is to take a turn now."""
         late.places.append(place)  # type: ignore[attr-defined] # an array by now
+        if self._recorder.places is not None:
+            self._recorder.places.put(row, place)
         self._looked_up += 1
         if late.view is None or len(late.places) < len(late.view):
             return False
         in_a_row = range(late.places[0], late.places[0] + len(late.places))
         late.places = in_a_row if late.places == array("I", in_a_row) else late.places
-        late.kept, late.view, self.undecided = self._spill.put(late.view.table), None, None
+        self.undecided = None
+        return self._waits(late, late.view)
+
+    def _waits(self, late: LateBatch, view: TableView) -> bool:
+        """Have a batch wait for its turn; return whether the loop is to take one now."""
+        late.kept, late.view = self._spill.put(view.table), None
         self._late.append(late)
         return not self._handed_out or self._looked_up >= policy.PULLED_AT_ONCE
 
@@ -175,7 +204,8 @@ class LateWindows(Windows):
         """Yield what is known of a batch that has a row which is not put off, up to that row's own item."""
         self._open_undecided()
         if late.call is not None:
-            yield from self._recorder.ends(late.call, late.start, late.places)
+            rows = range(late.start, late.start + len(late.places))
+            yield from self._recorder.ends(late.call, rows, late.places)
         yield item
 
     def _open_undecided(self) -> None:
@@ -185,6 +215,19 @@ class LateWindows(Windows):
 
     def _opened(self, late: LateBatch) -> Iterator[tuple[int, End]]:
         """Open a batch that was put off, and return the ends of its rows."""
-        self._open(late.number, late.start, tables.view(self._spill.take(late.kept)))
+        view = tables.view(self._spill.take(late.kept))
+        self._open(late.number, late.start, view)
         self._left = len(late.places)
-        return iter(()) if late.call is None else self._recorder.ends(late.call, late.start, late.places)
+        if late.call is None:
+            return iter(())
+        rows: Sequence[int] = range(late.start, late.start + len(view))
+        if isinstance(late.places, range) or REJECTED not in late.places:
+            return self._recorder.ends(late.call, rows, late.places)
+        has_end = [place != REJECTED for place in late.places]
+        known = self._recorder.ends(late.call, [*compress(rows, has_end)], [*compress(late.places, has_end)])
+        return chain(known, self._rejected(view, late.start, [at for at, each in enumerate(has_end) if not each]))
+
+    def _rejected(self, view: TableView, start: int, rows: Sequence[int]) -> Iterator[tuple[int, End]]:
+        """Yield the ends of a batch's rows that are rejected, which are made again to say why."""
+        for at, why in zip(rows, self._prepare(tables.view(view.take(rows))), strict=True):
+            yield start + at, rejected(why)

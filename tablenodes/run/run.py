@@ -6,6 +6,7 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from ..tables import TableView
     from .options import RunOptions
     from .rows import Asking, Context
+    from .wiring import Calling
 
 _WORTH_A_JOURNAL = 100
 _LOST = "if this process ends before the run does, the answers are lost"
@@ -293,13 +295,13 @@ class Run:
         limit, by = self.options.limits.max_cost, self.cost_limit
         return None if limit is None or by is None else by.budget(limit, self.journal)
 
-    def _rows(self) -> Iterator[Any]:
-        return prepared(self.plan, self.view, self.context)
+    def _called(self, call: Calling) -> Source:
+        """Return the calls of all rows, made as they are asked for."""
+        return map(call, prepared(self.plan, self.view, self.context), count())
 
     def _calls(self) -> Source:
         """Return the calls of all rows, of which those that need not be sent have their ends."""
-        calls = self.engine.calls(
-            self._rows(),
+        call = self.engine.calling(
             self.request,
             None if self.journal is None else self._keys(),
             choices=self.asking.choices,
@@ -311,7 +313,7 @@ class Run:
         )
         if display.DETAILED.get():
             self._say_how()
-        source = self._recalled(calls) if self.twins is None else self.twins.unlike(calls)
+        source = self._recalled(self._called(call)) if self.twins is None else self.twins.unlike(self._called(call))
         if self.recorder.knows and self._says_what_is_known():
             others = sum(each.summary.rows for each in self.context.outputs.values())
             name, sends = self.asking.name, self.options.send

@@ -7,16 +7,18 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import tables
 from ..bodies.recipe import BODY
 from ..connection.endpoint import opened
+from ..engine.calls import Call
+from ..engine.journal.batch_marks import REJECTED
 from ..engine.journal.kept_ends import KeptEnds
 from ..engine.scheduling.stops import not_sent_because
-from ..engine.sink import OK, SKIPPED
+from ..engine.sink import BREATH, OK, SKIPPED
 from ..errors import EndedError, Interrupted, SettingError
 from ..notices import counted
 from ..problems import Rejected
@@ -42,12 +44,14 @@ if TYPE_CHECKING:
     from ..engine.scheduling import Scheduler
     from ..engine.sink import Source
     from ..tables import BatchSource, TableView
+    from .batch_chain import BatchChain
     from .batch_table import BatchColumns
     from .check import Check
     from .late_windows import LateWindows
     from .options import RunOptions
     from .rows import Asking, Context
     from .watch import Watch
+    from .wiring import Calling
 
 
 def stream(
@@ -148,6 +152,7 @@ class Stream(Run):
         self._stack, self._is_closed = stack, False
         self._broken: Exception | None = None
         self._late: LateWindows | None = None
+        self._chain: BatchChain | None = None
         self.summary: Summary | None = None
         super().__init__(asking, plan, batches.view, endpoint, context, options, stack)
         if self._late is not None:
@@ -159,14 +164,28 @@ class Stream(Run):
         self._made = BatchTable(self.view, self.asking.answers, pricing, lambda view: models(view, self.context))
         spill = tables.Spill()
         self._stack.callback(spill.close)
-        if not self.recorder.knows or self.options.duplicates == "once":
+        if self.options.duplicates == "once":
+            return Windows(self._made, spill, *self._bytes)
+        self._chain = self._chained()
+        if not self.recorder.knows:
             return Windows(self._made, spill, *self._bytes)
         from .late_windows import LateWindows  # noqa: PLC0415 - of a run that goes on where another one ended
 
         recorder: Any = self.recorder
         is_stopped = partial(_is_stopped, self.scheduler)
-        self._late = LateWindows(self._made, spill, *self._bytes, recorder, is_stopped)
+        prepare = partial(prepared, self.plan, context=self.context)
+        self._late = LateWindows(self._made, spill, *self._bytes, recorder, is_stopped, prepare)
         return self._late
+
+    def _chained(self) -> BatchChain | None:
+        """Return what knows batches by what is in them; None where more than that decides what is asked."""
+        recorder: Any = self.recorder
+        identity = self.plan.identity() if recorder.keeps else None
+        if identity is None or self.context.upstream is not None or self.context.when is not None:
+            return None
+        from .batch_chain import BatchChain  # noqa: PLC0415 - of a run with a journal
+
+        return BatchChain(self._keys().identity + identity, self.plan, recorder)
 
     def _shared_ends(self) -> KeptEnds:
         journal = self.options.journal
@@ -211,10 +230,30 @@ class Stream(Run):
         found = (models_asked(self.plan, view, self.context) for view in self._source.views())
         return [*dict.fromkeys(chain.from_iterable(found))]
 
-    def _rows(self) -> Iterator[Any]:
+    def _called(self, call: Calling) -> Source:
+        links = self._chain
         for view in self._readable():
-            self.records.begin(view)
-            yield from prepared(self.plan, view, self.context)
+            start, fingerprint = len(self.records), None if links is None else links.fingerprint(view)
+            known = None if fingerprint is None else self._known(view, fingerprint, start, call)
+            if links is not None:
+                links.begin(start, len(view), fingerprint if known is None else None)
+            if known is None:
+                self.records.begin(view)
+                yield from map(call, prepared(self.plan, view, self.context), count(start))
+            elif self._late is not None and self._late.put_off(view, *known):
+                yield start, BREATH
+
+    def _known(self, view: TableView, mark: bytes, start: int, call: Calling) -> tuple[Call, Sequence[int]] | None:
+        """Return where the rows of a batch are in the journal, and the call of one, where all of them are reused."""
+        recorder: Any = self.recorder
+        if self._late is None or not self._late.may_put_off():
+            return None
+        places = recorder.journal.marked(mark)
+        if places is None or len(places) != len(view):
+            return None
+        at = next(at for at, place in enumerate(places) if place != REJECTED)
+        (made,) = map(call, prepared(self.plan, tables.view(view.take([at])), self.context), (start + at,))
+        return (made, places) if isinstance(made, Call) and recorder.passes(made, at, places) else None
 
     def _recalled(self, calls: Source) -> Source:
         return super()._recalled(calls) if self._late is None else self._late.unfinished(calls)
@@ -279,6 +318,8 @@ class Stream(Run):
             loop.stop(late.failure)
 
     def _taken(self) -> Any:
+        if self._chain is not None:
+            self._chain.leave()
         return tables.batch_of(self.records.take())
 
     def _is_over(self) -> bool:

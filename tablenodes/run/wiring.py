@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..engine.calls import Answer, Call, PlacedBody, Request, Transport
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 OnText = Callable[[int, str], None]
 Judge = Callable[[Answer, bytes], Verdict]
 Placing = Callable[[PlacedBody], Request]
+Calling = Callable[[Any, int], Any]
 
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 
@@ -155,29 +155,26 @@ class Engine:
         """Return of each row with how many it was sent, None where it went alone; None where none is packed."""
         return None if self._packs is None else self._packs.sizes(rows)
 
-    def calls(
+    def calling(
         self,
-        bodies: Iterable[bytes | Rejected],
         request: Request,
         scope: Keys | None = None,
         *,
         choices: bool,
         at_most_once: bool,
         total: float | None = None,
-        first: int = 0,
         use: Callable[[Any, Verdict], Verdict] | None = None,
         judged: Callable[..., Verdict] = judge,
         placed: Placing | None = None,
-    ) -> Source:
-        """Return the calls of one node's rows, made of `bodies` as they are asked for; the first one's key is `first`.
+    ) -> Calling:
+        """Return what makes the call of a row of one node, of its body and its key, or the end of one that has none.
 
         Without `choices`, an answer needs none; `at_most_once` repeats nothing that may have been executed; `use`
         returns the verdict of an answer that is ``ok``, or why it cannot be used; `judged` returns what an answer
         means. `placed` returns the request of a row that has a place of its own, and is None where none has.
         """
         judging = self.judging(choices=choices, at_most_once=at_most_once, use=use, judged=judged)
-        made = caller(request, total or self._endpoint.timeout.total, judging, scope, placed)
-        return map(made, bodies, count(first))  # no generator: the store's rows end, and go on
+        return caller(request, total or self._endpoint.timeout.total, judging, scope, placed)
 
     def judging(
         self,
@@ -187,7 +184,7 @@ class Engine:
         use: Callable[[Any, Verdict], Verdict] | None = None,
         judged: Callable[..., Verdict] = judge,
     ) -> Judge:
-        """Return what judges the answers of one node's rows; see `calls`."""
+        """Return what judges the answers of one node's rows; see `calling`."""
         secrets, read_stream, wall_clock = self._endpoint.secrets, self.streams.read, time.time
 
         def judging(answer: Answer, asked: bytes, use: Any = use) -> Verdict:  # a partial makes a dict for each row
@@ -217,7 +214,7 @@ class Engine:
         self.loop.stop(ended)
 
 
-def caller(request: Request, seconds: float, judging: Judge, scope: Keys | None, placed: Placing | None) -> Any:
+def caller(request: Request, seconds: float, judging: Judge, scope: Keys | None, placed: Placing | None) -> Calling:
     """Return what makes the call of a body by its key, or the end of a row that has none."""
 
     def call(body: bytes | Rejected, key: int) -> Any:

@@ -56,13 +56,26 @@ class Keys:
 
     def key(self, body: bytes, place: bytes = b"") -> Key:
         """Return the key of the next row, in the table's order; `place` is that of a row that has one of its own."""
+        digest = self.digest(body, place)
+        key: Key = _new(Key, (digest, self._seen.add(digest)))
+        return key
+
+    def digest(self, body: bytes, place: bytes = b"") -> bytes:
+        """Return the digest of all that a row asks; a body of JSON alone decides it, however it is written."""
         hashed = self._start.copy()
         if place:
             hashed.update(place)
         hashed.update(orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS))
-        digest = hashed.digest()
-        key: Key = _new(Key, (digest, self._seen.add(digest)))
-        return key
+        return hashed.digest()
+
+    def pass_by(self, starts: bytes) -> None:
+        """Count rows that need no key of their own, by what `start_of` returns of each."""
+        self._seen.put(starts)
+
+    @property
+    def identity(self) -> bytes:
+        """What decides the keys besides the bodies."""
+        return self._start.digest()
 
 
 class KeysAmong(Keys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from .entry import Entry, Key
 from .journal import Journal, Row
@@ -46,6 +46,11 @@ class Finder:
         self._left -= 1
         self._next = row[0] + 1
         return row
+
+    def pass_by(self, places: Sequence[int]) -> None:
+        """Take rows as found, without a look at them."""
+        self._left -= len(places)
+        self._next = places[-1] + 1
 
     def _row_in_turn(self) -> Row | None:
         """Return the row behind the one that was found last; the longer rows are found so, the more are read ahead."""

@@ -12,16 +12,21 @@ from typing import Any
 
 from ...errors import JournalError
 from ..sink import OK, UNUSABLE
-from . import journal_file
+from . import batch_marks, journal_file
 from .answer_blocks import QUICK, SMALL, Blocks, OpenBlocks, packed, unpacked
 from .entry import Entry, KeptAnswer, Key
 from .journal_file import row_sum, sum_of_intent, worded
+from .seen_digests import KEPT
 
 Row = tuple[Any, ...]
 _ROWS = """
 SELECT id, digest, occurrence, sends, billed, outcome, kind, status, block, start, crc FROM row
 WHERE id BETWEEN ? AND ? ORDER BY id
 """
+_STARTS = f"""
+SELECT group_concat(hex(substr(digest, 1, {KEPT})), '') FROM row
+WHERE id BETWEEN ? AND ? AND outcome = ? AND kind IS NULL AND occurrence = 0
+"""  # noqa: S608 - a number
 _INTEND = "INSERT OR REPLACE INTO row (id, digest, occurrence, sends, billed, crc) VALUES (?, ?, ?, ?, ?, ?)"
 _DONE = """
 UPDATE row SET sends = ?, billed = ?, outcome = ?, kind = ?, status = ?, block = ?, start = ?, crc = ? WHERE id = ?
@@ -53,6 +58,7 @@ class Journal:
         self._failed = False
         self._intents: list[Entry] = []
         self._dones: list[tuple[Entry, Row, bytes]] = []  # with what is known of each by now, and its answer
+        self._marks: list[Row] = []  # of batches
         self._blocks = OpenBlocks(self._read_block, partial(journal_file.damaged, path))
         self._codec = QUICK
         self._place = journal_file.place_of(path)
@@ -86,6 +92,11 @@ class Journal:
         rows = self.read(first, last)
         return [rows[place - first] for place in places]
 
+    def starts(self, places: range) -> bytes | None:
+        """Return the first bytes of all digests of places where each row is ok and unlike others; else None."""
+        (found,) = self._execute(_STARTS, (places[0], places[-1], OK)).fetchone()
+        return bytes.fromhex(found) if found and len(found) == 2 * KEPT * len(places) else None
+
     def check(self, row: Row) -> None:
         """Raise `JournalError` for a row that is not as it was written."""
         with suppress(TypeError):  # a text where bytes were
@@ -105,6 +116,19 @@ class Journal:
 
     def _read_block(self, number: int) -> Any:
         return self._execute(_BLOCK, (number,)).fetchone()
+
+    def mark(self, fingerprint: bytes, places: Sequence[int]) -> None:
+        """Record where the rows of a batch are."""
+        self._marks.append(batch_marks.mark_of(fingerprint, places))
+
+    def marked(self, fingerprint: bytes) -> Sequence[int] | None:
+        """Return where the rows of a batch are; None of one that has no mark, or a damaged one."""
+        found = next(self._marks_on_disk("WHERE fingerprint = ?", (fingerprint,)), None)
+        return None if found is None else batch_marks.places_of(found)
+
+    def _marks_on_disk(self, which: str = "", parameters: tuple[Any, ...] = ()) -> Iterator[Row]:
+        has_any = self.rows and self._execute(batch_marks.HAS_ANY).fetchone()
+        return self._execute(f"{batch_marks.FIND} {which}", parameters) if has_any else iter(())
 
     def tally(self) -> list[tuple[str | None, int, int]]:
         """Return each outcome (None for in doubt), its rows and the sends that were begun for them; the most first."""
@@ -150,7 +174,7 @@ class Journal:
         database = self._database
         try:
             self._look_for_the_file()
-            if not self._intents and not self._dones:
+            if not self._intents and not self._dones and not self._marks:
                 return
             with worded(self.path):
                 if self._failed:  # what is in the log comes into the file, so that its space can be written again
@@ -162,14 +186,17 @@ class Journal:
                     self._put_answers()
                 if self._intents:
                     database.executemany(_INTEND, map(_intent, self._intents))
+                if self._marks:
+                    database.execute(batch_marks.MAKE)
+                    database.executemany(batch_marks.PUT, self._marks)
                 journal_file.counted(database, self._last, self.sends)
                 database.execute("COMMIT")
         except JournalError:
             self._failed = True
             self._take_back()
             raise
-        self._dones.clear()
-        self._intents.clear()
+        for written in (self._dones, self._intents, self._marks):
+            written.clear()
         self._last_on_disk = self._last
 
     def _put_answers(self) -> None:
@@ -211,6 +238,8 @@ class Journal:
         """Raise `JournalError` unless all of the file is as it was written, every answer too."""
         for _ in self:
             pass
+        if None in map(batch_marks.places_of, self._marks_on_disk()):
+            raise journal_file.damaged(self.path)
         if self._execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
             raise journal_file.damaged(self.path)
 

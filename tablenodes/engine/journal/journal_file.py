@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ...database_file import DAMAGED, FileKind, empty_database, have_commits_synced
 from ...errors import JournalError
+from . import batch_marks
 
 VERSION = 2
 _TABLES = {
@@ -31,6 +32,7 @@ _TABLES = {
 
 `run` has how many rows there are, and how many requests they took: nobody has to count them.
 """
+_WITH_BATCHES = _TABLES | {"batch": batch_marks.TABLE}  # made with the first mark
 _WORDS = {
     sqlite3.SQLITE_BUSY: "another run is using the journal; wait for it, or choose another path",
     sqlite3.SQLITE_FULL: "the disk is full; free some space and run again: what is in the journal is not sent again",
@@ -154,7 +156,7 @@ def _look_through(database: sqlite3.Connection, path: Path, log: _Log, wrote_a_l
     schema = dict(run("SELECT name, sql FROM sqlite_schema"))
     if "store" in schema:
         raise JournalError(f"{path}: this is a store, not a journal; choose another path")
-    is_ours = schema == _TABLES and pages * size <= os.path.getsize(path)
+    is_ours = schema in (_TABLES, _WITH_BATCHES) and pages * size <= os.path.getsize(path)
     marks = run("SELECT clean, rows, sends, crc FROM run").fetchall() if is_ours else []
     if len(marks) != 1 or marks[0][0] not in (0, 1) or marks[0][3] != _sum_of_counts(*marks[0][1:3]):
         raise damaged(path)

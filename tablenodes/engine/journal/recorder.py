@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 from ...problems import Rejected
 from ..calls import Answer, Call, place_of
 from ..outcomes.judge import Verdict, is_outlasted
 from ..outcomes.rules import Failure
-from ..sink import NOT_SENT, End, Source, end_of, in_doubt
+from ..sink import BREATH, NOT_SENT, End, Source, end_of, in_doubt
+from .batch_marks import REJECTED, RowPlaces
 from .entry import Entry, KeptAnswer, Key, Keys, may_pass
 from .finder import Finder
 from .journal import Journal, Row
+from .seen_digests import start_of
 
 Body = bytes | Rejected
 RETRY_FAILED = ("transient", "all", "none")  # which failed rows of an earlier run are sent again, or their outcomes
@@ -104,12 +107,19 @@ class JournalRecorder(Recorder):
     def __post_init__(self) -> None:
         super().__init__()
         self._finder = Finder(self.journal)
+        self.places: RowPlaces | None = None  # learns where rows are that have come to their ends
         self._entries: dict[int, Entry] = {}
         self.knows = self.journal.rows > 0
 
     def recalled(self, source: Source) -> Source:
         for item in source:
-            yield self.recall(item) if isinstance(item, Call) else item
+            yield self.recall(item) if isinstance(item, Call) else self.passed(item)
+
+    def passed(self, item: Any) -> Any:
+        """Return the end of a row of which no request can be made, as it is."""
+        if self.places is not None and item[1] is not BREATH:
+            self.places.put(item[0], REJECTED)
+        return item
 
     def recall(self, call: Call) -> Call | tuple[int, End]:
         key = call.scope.key(call.body)
@@ -124,6 +134,8 @@ class JournalRecorder(Recorder):
         entry.billed = entry.billed or entry.last is None
         if not again:
             self.reused += 1
+            if self.places is not None:
+                self.places.put(call.key, entry.place)
             return call.key, _end(call, entry)
         self.doubtful += entry.last is None
         self._entries[call.key] = entry
@@ -144,15 +156,41 @@ class JournalRecorder(Recorder):
         self.reused += not again
         return not again
 
+    def passes(self, call: Call, at: int, places: Sequence[int]) -> bool:
+        """Check whether all rows at these places are reused, of which one is that of this call; count them then."""
+        if self.journal.read(places[at], places[at])[0][1] != call.scope.digest(call.body):
+            return False
+        rows = places if REJECTED not in places else [place for place in places if place != REJECTED]
+        starts = self.journal.starts(rows) if isinstance(rows, range) else None
+        starts = self._starts(rows) if starts is None else starts
+        if starts is None:
+            return False
+        call.scope.pass_by(starts)
+        self._finder.pass_by(rows)
+        self.reused += len(rows)
+        return True
+
+    def _starts(self, places: Sequence[int]) -> bytes | None:
+        """Return what is kept of the digests at some places whose rows are all reused; None where one is not."""
+        found, reused = bytearray(), self.reused
+        for at in range(0, len(places), _AT_A_TIME):
+            for row in self.journal.at(places[at : at + _AT_A_TIME]):
+                if not self.reuses(row):
+                    self.reused = reused
+                    return None
+                found += start_of(row[1], row[2])
+        self.reused = reused
+        return bytes(found)
+
     def recalled_as(self, call: Call, key: Key, row: Row | None) -> Call | tuple[int, End]:
         """Do what `recall` does for a call that was looked up."""
         return self._recalled(call, key, None if row is None else self.journal.entry(row))
 
-    def ends(self, call: Call, first: int, places: Sequence[int]) -> Iterator[tuple[int, End]]:
-        """Yield the ends in the journal of a table's rows from the first on; their calls are as this one is."""
+    def ends(self, call: Call, rows: Sequence[int], places: Sequence[int]) -> Iterator[tuple[int, End]]:
+        """Yield the ends in the journal of some rows of a table, at these places; their calls are as this one is."""
         for at in range(0, len(places), _AT_A_TIME):
-            rows = self.journal.at(places[at : at + _AT_A_TIME])
-            for number, row in enumerate(rows, first + at):
+            here = slice(at, at + _AT_A_TIME)
+            for number, row in zip(rows[here], self.journal.at(places[here]), strict=True):
                 entry = self.journal.entry(row)
                 entry.billed = entry.billed or entry.last is None
                 yield number, _end(call, entry)
@@ -209,8 +247,10 @@ class JournalRecorder(Recorder):
         self.journal.done(entry, entry.last or _NEVER_SENT, unforeseen=-1)
 
     def forget(self, key: int) -> None:
-        self._entries.pop(key, None)
+        entry = self._entries.pop(key, None)
         self.earlier.pop(key, None)
+        if self.places is not None and entry is not None:
+            self.places.put(key, entry.place)
 
     def commit(self) -> None:
         self.journal.commit()
