@@ -17,9 +17,10 @@ from tablenodes.engine import packs
 from tablenodes.engine.calls import Answer, Call, Request
 from tablenodes.engine.journal.recorder import Recorder
 from tablenodes.engine.outcomes.judge import judge
+from tablenodes.engine.pack_answers import Parts
 from tablenodes.engine.packs import Packs
 from tablenodes.engine.sink import Tally
-from tablenodes.engine.vector_bodies import VectorBodies, VectorBody
+from tablenodes.engine.vector_bodies import Around, VectorBodies
 from tablenodes.engine.vector_spans import spans_of
 
 REQUEST = Request("POST", "https://packs.invalid/v1/embeddings", ())
@@ -30,7 +31,7 @@ def written(*numbers):
 
 
 def told(data, rows, bodies):
-    """Return the bodies and verdicts that the rows of a pack have of an answer; its verdict where they have none."""
+    """Return what the rows of a pack have of an answer; its verdict where they have nothing."""
     made = Packs(Tally(), Recorder(), rows, UsableVectors(), bodies)
     plain = partial(judge, needs_choices=False)
     calls = (Call(row, REQUEST, b'{"input":"t%d"}' % row, 9.0, plain) for row in range(rows))
@@ -41,7 +42,7 @@ def told(data, rows, bodies):
 
 
 def plain(parts):
-    return [(bytes(body), own) for body, own in parts] if isinstance(parts, list) else parts
+    return [(parts.body(row, row), own) for row, own in enumerate(parts.verdicts)] if type(parts) is Parts else parts
 
 
 def read_as_json(data, rows):
@@ -109,9 +110,9 @@ def test_vectors_go_to_their_rows_by_index(order):
     items = [b'{"index":%d,"embedding":%s}' % (index, GOOD[index].encode()) for index in order]
     kept = VectorBodies(3)
     parts = told(b'{"data":[%s]}' % b",".join(items), 3, kept)
-    assert [type(body) for body, _ in parts] == [VectorBody] * 3
+    assert [type(body) for body in parts.bodies] == [Around] * 3
     assert kept.matrix.tolist() == [[0, 0.5], [1, 0.5], [2, 0.5]]
-    kept.put(0, [body for body, _ in parts], range(3))
+    kept.put(0, parts.bodies, range(3))
     assert [orjson.loads(kept[row])["data"][0]["embedding"] for row in range(3)] == [each[1:-1] for each in GOOD]
     vectors = kept.vectors([0, 1, 2], [True] * 3)
     assert np.shares_memory(vectors.matrix, kept.matrix)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
 from .outcomes.judge import Verdict
-from .vector_bodies import Around, VectorBodies, VectorBody, are_finite, as_base64
+from .vector_bodies import Around, VectorBodies, are_finite, as_base64
 from .vector_spans import Spans
 
 _CLOSES = b'""}]}'  # what stands behind ``"embedding":`` where it is empty, and the last
 _END = b'"}]}'
 _PLAIN = 3  # properties of an item: object, index, embedding
-_new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 
 
 class Usable(Protocol):
@@ -27,21 +26,30 @@ class Usable(Protocol):
         """Return the verdicts on vectors as they stand in an answer."""
 
 
-class Part(NamedTuple):
-    """What a row has of its pack's answer: a body of its own, bytes or what makes them, and what that means."""
+class Parts(NamedTuple):
+    """What the rows of a pack have of its answer: bodies of their own, as a sink keeps them, and what those mean.
 
-    body: Any
-    verdict: Verdict
+    A body is bytes, or what stands around a vector that is `kept` at its row of the run's matrix.
+    """
 
+    bodies: Sequence[Any]
+    verdicts: Sequence[Verdict]
+    kept: VectorBodies | None = None
 
-Told: TypeAlias = Sequence[tuple[Around, Verdict]]
-"""What stands around the vector of each row, and what its answer means."""
+    def body(self, at: int, row: int) -> bytes:
+        """Return the body of a row of the table, the so-manieth of the pack."""
+        found = self.bodies[at]
+        made: bytes = found if self.kept is None else self.kept.body(found, row)
+        return made
 
 
 def taken_apart(
-    document: Any, verdict: Verdict, weights: Sequence[int], parts: Callable[[list[Any], Told], list[Part] | None]
-) -> list[Part] | str | None:
-    """Return the part of each row, in the order of the inputs; why there are none where they do not fit together.
+    document: Any,
+    verdict: Verdict,
+    weights: Sequence[int],
+    parts: Callable[[list[Any], Sequence[Around], Sequence[Verdict]], Parts | None],
+) -> Parts | str | None:
+    """Return the parts of the rows, in the order of the inputs; why there are none where they do not fit together.
 
     They go by the index that the server names, and by nothing else. What the answer used is shared by the `weights` of
     the inputs, and sums up to what the server said. `parts` makes them of what stands for the vectors in the document.
@@ -64,19 +72,27 @@ def taken_apart(
         found.append(one)
         if type(kind) is str:
             known[share, kind] = one
-    return parts([item.get("embedding") for item in items], found)
+    return parts([item.get("embedding") for item in items], *zip(*found, strict=True))
 
 
-def written_parts(usable: Usable, embeddings: list[Any], found: Told) -> list[Part]:
+def written_parts(
+    usable: Usable, embeddings: list[Any], arounds: Sequence[Around], verdicts: Sequence[Verdict]
+) -> Parts:
     """Return the parts of rows whose embeddings are as they stand in JSON."""
-    verdicts = usable.judged(embeddings, [verdict for _, verdict in found])
-    told = zip(found, embeddings, verdicts, strict=True)
-    return [Part(around.before[:-1] + orjson.dumps(each) + _END[1:], own) for (around, _), each, own in told]
+    told = zip(arounds, embeddings, strict=True)
+    bodies = [around.before[:-1] + orjson.dumps(each) + _END[1:] for around, each in told]
+    return Parts(bodies, usable.judged(embeddings, verdicts))
 
 
 def spanned_parts(
-    spans: Spans, rows: Sequence[int], usable: Usable, bodies: VectorBodies | None, marks: list[Any], found: Told
-) -> list[Part] | None:
+    spans: Spans,
+    rows: Sequence[int],
+    usable: Usable,
+    kept: VectorBodies | None,
+    marks: list[Any],
+    arounds: Sequence[Around],
+    verdicts: Sequence[Verdict],
+) -> Parts | None:
     """Return the parts of rows whose vectors were not read yet; None where one of them is none of the run's.
 
     They are put to the rows of the run's matrix, where it has one.
@@ -84,7 +100,7 @@ def spanned_parts(
     order, size = spans.order(marks), spans.size
     if order is None or size == 0 or usable.size not in (None, size):
         return None
-    kept = bodies if bodies is not None and bodies.room(size) is not None else None
+    kept = kept if kept is not None and kept.room(size) is not None else None
     try:
         are_usable = are_finite(spans.decoded(order)) if kept is None else kept.place(rows, spans.decoded(order))
     except ValueError:
@@ -93,9 +109,9 @@ def spanned_parts(
         return None
     usable.size = size
     if kept is not None:
-        return [_new(Part, (VectorBody(told[0], kept, row), told[1])) for told, row in zip(found, rows, strict=True)]
-    pieces = ((told[0].before, spans.text(number), told[0].after) for told, number in zip(found, order, strict=True))
-    return [_new(Part, (b"".join(each), told[1])) for told, each in zip(found, pieces, strict=True)]
+        return Parts(arounds, verdicts, kept)
+    told = zip(arounds, map(spans.text, order), strict=True)
+    return Parts([b"".join((around.before, text, around.after)) for around, text in told], verdicts)
 
 
 def _around(rest: Mapping[str, Any], usage: Mapping[str, int], item: Mapping[str, Any]) -> Around:

@@ -9,6 +9,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -18,7 +19,7 @@ from .calls import Answer, Call
 from .outcomes.judge import Verdict
 from .outcomes.rules import Failure
 from .outcomes.server_errors import server_error
-from .pack_answers import Part, Usable, spanned_parts, taken_apart, written_parts
+from .pack_answers import Parts, Usable, spanned_parts, taken_apart, written_parts
 from .sink import NOT_SENT, OK, UNUSABLE, End, unanswered
 from .vector_bodies import VectorBodies
 from .vector_spans import Spans, spans_of
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     from .journal.recorder import Recorder
     from .sink import Sink, Source
 
-MOST_BYTES = 8_000_000  # of a pack's body
-MOST_TOKENS = 300_000  # of its inputs, as a guess
+MOST_TOKENS = 300_000  # of a pack's inputs, as a guess: at most 6 MB of numbers, less of texts
 _BYTES_PER_TOKEN = 3  # of a text's JSON, at the least: a pack that is refused for its size costs a request
 _GROUPS = 32  # kinds of requests that are gathered at a time
 _REFUSED = range(400, 500)
@@ -44,7 +44,7 @@ class Pack:
 
     def __init__(self, calls: Sequence[Call], weights: Sequence[int]) -> None:
         self.calls, self.weights = calls, weights
-        self.parts: list[Part] | None = None
+        self.parts: Parts | None = None
         self.is_refused = False
 
 
@@ -55,16 +55,18 @@ class Each(NamedTuple):
 
 
 class _Group:
-    """Rows that ask the same but for their inputs, and are gathered."""
+    """Rows that ask the same but for their inputs, and are gathered; `room` is how many tokens more there may be.
 
-    __slots__ = ("bytes", "calls", "inputs", "template", "tokens", "weights")
+    `around` is what stands around the input in their bodies, where it is a text.
+    """
 
-    def __init__(self, template: bytes) -> None:
-        self.template = template
+    __slots__ = ("around", "calls", "inputs", "name", "room", "weights")
+
+    def __init__(self, name: tuple[Any, ...], around: tuple[bytes, bytes] | None) -> None:
+        self.name, self.around, self.room = name, around, MOST_TOKENS
         self.calls: list[Call] = []
         self.inputs: list[bytes] = []
         self.weights: list[int] = []
-        self.bytes = self.tokens = 0
 
 
 class Packs:
@@ -85,9 +87,9 @@ class Packs:
         self._halves: deque[Sequence[Call]] = deque()
         self._sent: dict[int, tuple[int, bool]] = {}  # of rows that were in packs that were refused: their sends
         self._source: Source = iter(())
-        self._around = b"", b"", b""  # what stood around the input of the last body, and that as JSON
         self._last = 0
         self._sizes = array("H")
+        _keep_memory()
 
     # The source.
 
@@ -111,69 +113,65 @@ class Packs:
                 self._gather(item)
                 break
             else:
-                while self._groups:
-                    self._close(next(iter(self._groups)))
+                for group in [*self._groups.values()]:
+                    self._close(group)
                 if not self._ready:
                     raise StopIteration
 
     def _gather(self, call: Call) -> None:
         """Put a call to those that ask the same; one that can not be packed goes alone."""
-        asked, written, template = self._read(call.body)
+        known = self._known
+        if not (known.knows or known.earlier):  # the way of nearly every row
+            data = call.body
+            for group in self._groups.values():
+                if group.around is None:
+                    continue
+                before, after = group.around
+                if data.startswith(before) and data.endswith(after):
+                    written = data[len(before) : -len(after)]
+                    try:
+                        asked = orjson.loads(written)
+                    except orjson.JSONDecodeError:
+                        continue
+                    if type(asked) is str:
+                        self._add(group, call, written, len(asked), len(written) // _BYTES_PER_TOKEN)
+                        return
+        asked, written, template, around = _read(call.body)
         weight = _weight(asked)
         if weight is None:
             self._ready.append(call)
             return
-        size, known = len(written), self._known
-        tokens = size // _BYTES_PER_TOKEN if type(asked) is str else weight
         history = call.key in known.earlier, known.knows and known.was_refused(call.key)
         name = template, type(asked), history
-        group = self._groups.get(name)
-        if group is not None and (group.bytes + size > MOST_BYTES or group.tokens + tokens > MOST_TOKENS):
-            self._close(name)
-            group = None
-        if group is None:
+        found = self._groups.get(name)
+        if found is None:
             if len(self._groups) >= _GROUPS:
-                self._close(next(iter(self._groups)))
-            group = self._groups[name] = _Group(template)
+                self._close(next(iter(self._groups.values())))
+            found = self._groups[name] = _Group(name, around)
+        self._add(found, call, written, weight, len(written) // _BYTES_PER_TOKEN if type(asked) is str else weight)
+
+    def _add(self, group: _Group, call: Call, written: bytes, weight: int, tokens: int) -> None:
+        """Add a call to a group, or to a new one like it where that has no room; close it where it is full."""
+        if tokens > group.room and group.calls:
+            self._close(group)
+            group = self._groups[group.name] = _Group(group.name, group.around)
         group.calls.append(call)
         group.inputs.append(written)
         group.weights.append(weight)
-        group.bytes += size + 1
-        group.tokens += tokens
+        group.room -= tokens
         if len(group.calls) >= self._most:
-            self._close(name)
+            self._close(group)
 
-    def _read(self, data: bytes) -> tuple[Any, bytes, bytes]:
-        """Return a body's input, that as JSON, and the rest as JSON, which is mostly that of the body before."""
-        before, after, template = self._around
-        if before and data.startswith(before) and data.endswith(after):
-            written = data[len(before) : len(data) - len(after)]
-            try:
-                asked = orjson.loads(written)
-            except orjson.JSONDecodeError:
-                asked = None
-            if type(asked) is str:
-                return asked, written, template
-        body = orjson.loads(data)
-        asked = body.pop("input", None)
-        written, template = orjson.dumps(asked), orjson.dumps(body)
-        before, found, after = data.partition(b'"input":' + written)
-        if type(asked) is str and found and orjson.loads(before + b'"input":0' + after) == {**body, "input": 0}:
-            self._around = before + b'"input":', after, template
-        return asked, written, template
-
-    def _close(self, name: tuple[Any, ...]) -> None:
-        group = self._groups.pop(name)
+    def _close(self, group: _Group) -> None:
+        del self._groups[group.name]
         self._ready.append(self._made(group))
 
     def _call(self, calls: Sequence[Call]) -> Call:
         """Return the call of rows that were sent together before, with others."""
-        group = _Group(b"")
-        for call in calls:
-            asked, written, group.template = self._read(call.body)
-            group.calls.append(call)
-            group.inputs.append(written)
-            group.weights.append(_weight(asked) or 0)
+        read = [_read(call.body) for call in calls]
+        group = _Group((read[0][2],), None)
+        group.calls, group.inputs = [*calls], [each[1] for each in read]
+        group.weights = [_weight(each[0]) or 0 for each in read]
         return self._made(group)
 
     def _made(self, group: _Group) -> Call:
@@ -182,7 +180,8 @@ class Packs:
             return first
         self._last -= 1
         self.packs[self._last] = pack = Pack(group.calls, group.weights)
-        rest = b"}" if group.template == b"{}" else b"," + group.template[1:]
+        template = group.name[0]
+        rest = b"}" if template == b"{}" else b"," + template[1:]
         body = b'{"input":[' + b",".join(group.inputs) + b"]" + rest
         judge = partial(self._judged, pack, first.judge)
         made: Call = _new(Call, (self._last, first.request, body, first.total, judge, None))
@@ -240,20 +239,25 @@ class Packs:
             self._end_all(pack, end)
 
     def _end_all(self, pack: Pack, end: End) -> None:
-        parts, size = pack.parts if end.outcome == OK else None, len(pack.calls)
+        parts = pack.parts if end.outcome == OK else None
         if end.outcome == UNUSABLE:
             end = end._replace(body=error_body(UNUSABLE, str(end.message)), prompt_tokens=None, total_tokens=None)
         if pack.calls[-1].key >= len(self._sizes):
             self._sizes.extend([0] * (pack.calls[-1].key + 1 - len(self._sizes)))
-        earlier = self._known.earlier
-        for index, call in enumerate(pack.calls):
-            row = call.key
-            own = end if parts is None else _end_of(end, parts[index])
-            if earlier and end.attempts and (before := earlier.get(row)) is not None:
-                own = own._replace(attempts=own.attempts + before[0], maybe_billed=own.maybe_billed or before[1])
-            self._known.forget(row)
-            self._sizes[row] = size if end.attempts else 0
-            self._end(row, own)
+        sizes, size = self._sizes, len(pack.calls) if end.attempts else 0
+        is_new = not (self._sent or self._known.keeps or self._known.earlier)
+        accept = self._sink.accept if is_new else self._end_known
+        ends = repeat(end, len(pack.calls)) if parts is None else _ends_of(end, parts)
+        for call, own in zip(pack.calls, ends, strict=True):
+            sizes[call[0]] = size
+            accept(call[0], own)
+
+    def _end_known(self, row: int, end: End) -> None:
+        """End a row of a pack, with what is known of its earlier sends."""
+        if end.attempts and (before := self._known.earlier.get(row)) is not None:
+            end = end._replace(attempts=end.attempts + before[0], maybe_billed=end.maybe_billed or before[1])
+        self._known.forget(row)
+        self._end(row, end)
 
     def _end(self, row: int, end: End) -> None:
         if self._sent and (before := self._sent.pop(row, None)) is not None:
@@ -279,6 +283,26 @@ class Packs:
         return [*((size or None) for size in self._sizes), *[None] * (rows - len(self._sizes))]
 
 
+def _keep_memory() -> None:
+    """Have the C library keep the memory of one large answer for the next, in place of new pages for each.
+
+    glibc takes blocks from its own heap that are no larger than the largest of up to 32 MiB that was freed so far.
+    """
+    import numpy  # noqa: PLC0415 - loaded where there are answers
+
+    numpy.empty(31 * 2**20, numpy.uint8)
+
+
+def _read(data: bytes) -> tuple[Any, bytes, bytes, tuple[bytes, bytes] | None]:
+    """Return a body's input, that as JSON, the rest as JSON, and what stands around the input where it is a text."""
+    body = orjson.loads(data)
+    asked = body.pop("input", None)
+    written, template = orjson.dumps(asked), orjson.dumps(body)
+    before, found, after = data.partition(b'"input":' + written)
+    is_text = type(asked) is str and found and orjson.loads(before + b'"input":0' + after) == {**body, "input": 0}
+    return asked, written, template, (before + b'"input":', after) if is_text else None
+
+
 def _weight(asked: Any) -> int | None:
     """Return how much of a pack's tokens an input has: its characters, or its tokens; None for no single input."""
     if type(asked) is str:
@@ -302,16 +326,14 @@ def _is_of_all(refusal: bytes, asked: bytes) -> bool:
     return "model_not_found" in error.words or (param not in ("", "input") and param in orjson.loads(asked))
 
 
-def _end_of(end: End, part: Part) -> End:
-    """Return a row's end, of that of its pack and its own part."""
-    _, _, status, attempts, billed, reused, latency, request_id, finish, wait, *_, started, _ = end
-    body, verdict = part
-    outcome, kind, message = verdict[:3]
-    # fmt: off
-    made: End = _new(End, (
-        outcome, body, status, attempts, billed, reused, latency,
-        request_id, finish, wait, verdict.prompt_tokens, end.completion_tokens, verdict.total_tokens,
-        verdict.reason, message or None, kind, started, None,
-    ))
-    # fmt: on
-    return made
+def _ends_of(end: End, parts: Parts) -> Iterator[End]:
+    """Yield the end of each row, of that of its pack and its own part."""
+    _, _, status, attempts, billed, reused, latency, request_id, finish, wait, _, completion, *_, started = end
+    for body, verdict in zip(parts.bodies, parts.verdicts, strict=True):
+        outcome, kind, message, _, _, _, _, prompt, _, total, _, _, _, _, reason = verdict
+        # fmt: off
+        yield _new(End, (
+            outcome, body, status, attempts, billed, reused, latency, request_id, finish, wait,
+            prompt, completion, total, reason, message or None, kind, started,
+        ))
+        # fmt: on

@@ -16,24 +16,14 @@ _HEADS = 4096  # that are kept once, however many rows have them
 
 
 class Around(NamedTuple):
-    """What stands around a vector in a body, and what returns how the vector is written."""
+    """What stands around a vector in a body, and what returns how the vector is written.
+
+    It stands for the whole body where the vector is at its row of the run's matrix.
+    """
 
     before: bytes
     after: bytes
     written: Callable[[Any], bytes]
-
-
-class VectorBody:
-    """An answer's body whose vector is a row of the run's matrix already: made where somebody asks for it."""
-
-    __slots__ = ("around", "bodies", "row")
-
-    def __init__(self, around: Around, bodies: VectorBodies, row: int) -> None:
-        self.around, self.bodies, self.row = around, bodies, row
-
-    def __bytes__(self) -> bytes:
-        before, after, written = self.around
-        return b"".join((before, written(self.bodies.matrix[self.row]), after))
 
 
 class _Batch(NamedTuple):
@@ -77,14 +67,18 @@ class VectorBodies:
         placed = matrix[first:last] if last - first == len(rows) else matrix[[*rows]]
         return bool(numpy.isfinite(placed).all())
 
+    def body(self, around: Around, row: int) -> bytes:
+        """Return the body of a row whose vector is in the matrix."""
+        return _whole(around, self.matrix[row])
+
     def put(self, number: int, values: Sequence[Any], rows: Sequence[int]) -> None:
         """Add a batch of bodies in place of those from it on, and their vectors to these rows."""
         import numpy  # noqa: PLC0415 - loaded where there are answers
 
         parts: list[Any] = []
         for data, row in zip(values, rows, strict=True):
-            if type(data) is VectorBody:
-                parts.append(self._shared(data.around))
+            if type(data) is Around:
+                parts.append(self._shared(data))
             else:
                 vector, around = _taken_apart(data)
                 fits = vector is not None and self.room(len(vector)) is not None
@@ -103,8 +97,7 @@ class VectorBodies:
         batch, at = self._batches[slot // AT_ONCE], slot % AT_ONCE
         part = batch.parts[at]
         if type(part) is Around:
-            before, after, written = part
-            part = before + written(batch.matrix[batch.rows[at]]) + after
+            part = _whole(part, batch.matrix[batch.rows[at]])
         return str(part, "utf-8", "replace")
 
     def at(self, slots: Iterable[int], default: Any) -> Iterator[Any]:
@@ -179,6 +172,11 @@ class VectorBodies:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_made": None, "_bytes": None}
+
+
+def _whole(around: Around, vector: Any) -> bytes:
+    before, after, written = around
+    return b"".join((before, written(vector), after))
 
 
 def _new_matrix(rows: int, size: int) -> Any:

@@ -66,7 +66,7 @@ class PackRecorder(Recorder):
         for at, call in enumerate(pack.calls):
             own, meant = answer._replace(key=call.key, body=body), verdict
             if pack.parts is not None:
-                own, meant = own._replace(body=bytes(pack.parts[at].body)), pack.parts[at].verdict
+                own, meant = own._replace(body=pack.parts.body(at, call.key)), pack.parts.verdicts[at]
             elif pack.is_refused:
                 own, meant = Answer(call.key, None, b"", b"", sends=answer.sends), _NEVER_SENT
             self._inner.record(own, meant)

@@ -31,6 +31,7 @@ _CONSTANT_OPTIONS = (
     (pycurl.FOLLOWLOCATION, 0),
     (pycurl.NETRC, pycurl.NETRC_IGNORED),
     (pycurl.NOSIGNAL, 1),
+    (pycurl.BUFFERSIZE, 2**18),  # of an answer with vectors much comes at once
     (pycurl.TCP_NODELAY, 1),
     (pycurl.TCP_KEEPALIVE, 1),
     (pycurl.ACCEPT_ENCODING, ""),  # all that this libcurl can decode
@@ -119,10 +120,9 @@ class Transfer:
         self.head: list[bytes] = []
         self.pieces: list[bytes] = []
         self.handle = handle = pycurl.Curl()
-        self.set = handle.setopt  # bound once: pycurl takes long to find a method of its own
-        lane.carried[handle] = self
+        handle.transfer = self
         for option, value in _CONSTANT_OPTIONS:
-            self.set(option, value)
+            handle.setopt(option, value)
         handle.setopt(pycurl.HEADERFUNCTION, self.head.append)
         handle.setopt(pycurl.WRITEFUNCTION, self.take)
         handle.setopt(pycurl.PREREQFUNCTION, self.may_send)
@@ -135,7 +135,7 @@ class Transfer:
         self.secure = options.secure
         self.sends_body = options.sends_body
         for option, value in options.values:
-            self.set(option, value)
+            self.handle.setopt(option, value)
 
     def begin(self, call: Call, now: float) -> None:
         """Carry a call from now on."""
@@ -147,13 +147,12 @@ class Transfer:
         self.heard = False
         self.beginning: Beginning | None = Beginning() if self.common.stream else None
         self.room = self.common.body_bytes
-        if self.opened:
-            self.opened.clear()
+        self.opened.clear()
         if self.sends_body:
-            self.set(pycurl.POSTFIELDS, call.body)
+            self.handle.setopt(pycurl.POSTFIELDS, call.body)
         if call.total != self.total:
             self.total = call.total
-            self.set(pycurl.TIMEOUT_MS, max(1, round(call.total * 1000)))
+            self.handle.setopt(pycurl.TIMEOUT_MS, max(1, round(call.total * 1000)))
 
     def may_send(self, address: str, own_address: str, port: int, own_port: int) -> int:
         """Answer libcurl whether it may send the request over the connection that it has."""
@@ -281,7 +280,7 @@ class Transfer:
         self.head.clear()
         self.pieces.clear()
         if len(self.call.body) > _LARGE:
-            self.set(pycurl.POSTFIELDS, b"")
+            self.handle.setopt(pycurl.POSTFIELDS, b"")
 
     def final_head(self, status: int) -> tuple[bytes, bool]:
         """Return the final response's header lines, and whether they are all there."""
