@@ -262,9 +262,10 @@ def test_what_is_written_in_batches_is_what_is_written_at_once(tmp_path, ending,
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
-def test_nan_of_json_lines_is_written_as_it_was_read(tmp_path, ending):
-    """A number that JSON has not is the same text whether the table was whole or came in batches."""
-    (tmp_path / "t.jsonl").write_text('{"x": 1.5}\n{"x": NaN}\n')
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_number_that_json_has_not_is_written_as_it_was_read(tmp_path, ending, number):
+    """It is the same text whether the table was whole or came in batches; beyond all numbers is infinity."""
+    (tmp_path / "t.jsonl").write_text(f'{{"x": 1.5}}\n{{"x": {number}}}\n')
     at_once_, in_parts = tmp_path / f"a.{ending}", tmp_path / f"b.{ending}"
     tn.write_table(tn.read_table(tmp_path / "t.jsonl"), at_once_)
     source = batch_source(tmp_path / "t.jsonl")
@@ -272,7 +273,7 @@ def test_nan_of_json_lines_is_written_as_it_was_read(tmp_path, ending):
         for view in source.views():
             write(*view.table.to_batches())
     assert at_once_.read_text() == in_parts.read_text()
-    assert "NaN" in in_parts.read_text()
+    assert ("Infinity" if number == "1e999" else number) in in_parts.read_text()
 
 
 @pytest.mark.parametrize("ending", ["parquet", "arrow", "csv", "jsonl"])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import orjson
 
-from .views import WrittenNaN
+from .views import WrittenNumber
 
 _DIGITS_TO_0 = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER = b"0" * 19
@@ -20,7 +21,7 @@ def parsed(line: bytes) -> Any:
         found = orjson.loads(line)
     except orjson.JSONDecodeError:  # halves of surrogate pairs, NaN and infinity are for their rows to answer for
         text = line.rstrip(b"\r\n").decode("utf-8", "surrogatepass")
-        return json.loads(text, parse_constant=_constant, parse_int=_integer)
+        return json.loads(text, parse_constant=WrittenNumber, parse_float=_number, parse_int=_integer)
     # orjson rounds an integer of more than 64 bits to a float; Python reads it as it is.
     return json.loads(line, parse_int=_integer) if _LONG_NUMBER in line.translate(_DIGITS_TO_0) else found
 
@@ -29,5 +30,6 @@ def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) < _LONGEST_INTEGER else float(digits)
 
 
-def _constant(name: str) -> float:
-    return WrittenNaN() if name == "NaN" else float(name)
+def _number(digits: str) -> float:
+    found = float(digits)
+    return WrittenNumber(found) if math.isinf(found) else found

@@ -15,7 +15,7 @@ from ..plain import plain
 from .arrow_cells import arrow_column, widened
 from .origin import folder_of, set_folder
 from .typed_columns import arrow_array, is_vector, vector_rows
-from .views import ROWS, Column, TableView, WrittenNaN, attempt, is_text
+from .views import ROWS, Column, TableView, WrittenNumber, attempt, is_text
 
 _PYTHONS_YEARS = (1, 9999)
 _DATES = numpy.dtype("datetime64[s]")
@@ -290,7 +290,7 @@ def _object(cell: Any) -> Any:
 
 
 def _known_or_missing(cell: Any) -> Any:
-    if type(cell) is WrittenNaN:
+    if type(cell) is WrittenNumber:
         return plain(float(cell))  # which raises
     is_missing = isinstance(cell, float | numpy.floating | decimal.Decimal) and bool(pandas.isna(cell))  # type: ignore[arg-type]
     return None if is_missing else plain(cell)

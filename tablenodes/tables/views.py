@@ -22,15 +22,14 @@ _SHOWN = 5
 OBJECT = "object"  # the type of a column of Python objects, where a table `holds_objects`
 
 
-class WrittenNaN(float):
-    """NaN that a file of JSON lines has: no missing value, so that a row that uses it is not sent without it."""
+class WrittenNumber(float):
+    """NaN or infinity that a file of JSON lines has, written as it was read.
 
-    def __new__(cls) -> Self:
-        """Return it."""
-        return super().__new__(cls, "nan")
+    No missing value: a row that uses it is not sent without it.
+    """
 
     def __str__(self) -> str:
-        return "NaN"  # as it is written
+        return "NaN" if self != self else "Infinity" if self > 0 else "-Infinity"  # noqa: PLR0124 - NaN alone
 
 
 class Column(NamedTuple):
