@@ -115,6 +115,24 @@ def test_rows_behind_the_table_are_said_and_leave_no_file(rows, tmp_path, capsys
     assert not [*tmp_path.glob("a.csv*")] or [each.name for each in tmp_path.glob("a.csv*")] == ["a.csv.journal"]
 
 
+@pytest.mark.parametrize("setting", ["max_tokens={{ text }}", "columns=[nope]", "messages={{ x }}"])
+def test_a_table_of_which_no_row_can_be_sent_is_refused_as_a_whole_one_is(rows, tmp_path, capsys, setting):
+    """Nothing is sent, and an earlier output stays what it is; one row that can be is enough."""
+    (tmp_path / "a.csv").write_text("earlier\n")
+    said = []
+    with fault_server(judged) as server:
+        for memory in ((), ("--memory", "300MB")):
+            assert exit_code_of(*asked(server, "-o", "a.csv", "--set", setting, *memory)) == 1
+            said.append(capsys.readouterr().err)
+        assert server.requests == []
+        assert said[0] == said[1]
+        assert (tmp_path / "a.csv").read_text() == "earlier\n"
+        assert [each.name for each in tmp_path.glob("a.csv*")] == ["a.csv"]
+        (tmp_path / "rows.csv").write_text("id,text\n" + "".join(f"{at},w{at}\n" for at in range(30)) + "31,9\n")
+        assert exit_code_of(*asked(server, "-o", "a.csv", "--set", "max_tokens={{ text }}", "--memory", "300MB")) == 3
+        assert len(server.requests) == 1
+
+
 def test_a_call_in_batches_has_a_report(rows, tmp_path, capsys):
     """Where the output and the log are said to be, it is too; of another ending it is refused before."""
     with fault_server(judged) as server:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -146,6 +146,7 @@ class _Call:
             FIRST_ROW.set(self._given.rows.start or 0)  # until the command has ended
         if not self._is_agreed():
             return BAD_INPUT
+        self._refuse_empty_handed()
         batches = self._batches()
         try:
             with batches:
@@ -161,6 +162,25 @@ class _Call:
         if not self._is_reported:
             return BAD_INPUT
         return SOME_FAILED if any(end.summary.failed for end in self._ends(batches).values()) else OK
+
+    def _refuse_empty_handed(self) -> None:
+        """Raise `InvalidRequests` where no row can be sent, as a run that is not in batches does."""
+        from .. import tables  # noqa: PLC0415 - loads pandas
+        from ..workflow.empty_run import unsendable_in  # noqa: PLC0415 - loads the engine
+        from ..workflow.runner import empty_handed  # noqa: PLC0415
+        from ..workflow.workflow_check import connections_of, values_of  # noqa: PLC0415
+
+        source = tables.batch_source(self._table, None, tables.Reading(**self._reading()))
+        if not source.again or not self._how["send"]:
+            return
+        source = source if self._given.rows is None else source.part(self._given.rows)
+        made = connections_of(self._workflow, self._how["connection"])
+        values = values_of(self._workflow, self._inputs)
+        views: Any = source.views()
+        with voiced(_silent), closing(views):
+            found = unsendable_in(self._workflow, views, values, made, self._how["store"])
+        if found is not None:
+            raise empty_handed(self._workflow, *found)
 
     def _ends(self, batches: Any) -> Mapping[str, Any]:
         """Return what became of each node's rows."""

@@ -26,6 +26,7 @@ from ..tables import TableView
 from . import workflow_check
 from .definition import Definition
 from .destination import refuse_as_journal
+from .empty_run import unsendable
 from .inputs import answers_to, deciding_of
 from .references import doubts
 from .workflow_output import WorkflowOutput
@@ -69,11 +70,8 @@ def run(
         for name, found in workflow_check.checks(workflow, view, values, plans, connections).items():
             refuse_invalid(found, name)
         options = replace(options, on_invalid="report")
-    if (
-        destination is not None
-        and (unsent := workflow_check.unsendable(workflow, view, values, plans, connections)) is not None
-    ):
-        raise _empty_handed(workflow, *unsent)
+    if destination is not None and (unsent := unsendable(workflow, view, values, plans, connections)) is not None:
+        raise empty_handed(workflow, *unsent)
     return _carried_out(workflow, view, values, connections, options, replaced_ids(workflow))
 
 
@@ -271,7 +269,7 @@ def _tokens(output: AnyOutput) -> int:
     return sum(int(tokens) for tokens, reused in rows if tokens is not None and not reused)
 
 
-def _empty_handed(workflow: Definition, name: str, check: Check) -> InvalidRequests:
+def empty_handed(workflow: Definition, name: str, check: Check) -> InvalidRequests:
     """Return the error that keeps an earlier output from being replaced by one without a single answer."""
     path, rule = (str(next(iter(check.problems[name]))) for name in ("path", "rule"))
     none = f"none of the {counted(check.rows, 'row')} can be {check._done}; nothing was {check._done} or written"

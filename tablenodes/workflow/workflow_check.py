@@ -352,21 +352,6 @@ def checks(
     return made
 
 
-def unsendable(
-    workflow: Definition, view: TableView, inputs: Inputs, plans: Mapping[str, RowPlan], connections: Connections
-) -> tuple[str, Check] | None:
-    """Return the first node that could send none of a table's rows, and why; None where there is none."""
-    unknown = frozenset[str]()
-    for position, (name, node) in enumerate(workflow._steps):
-        ids = upstream(node, [earlier for earlier, _ in workflow._steps[:position]]) or ()
-        rows = AnsweredView(view, ids, unknown, {}).rows
-        able = (_can_be_sent(plans[name], cells) for cells in rows(plans[name].columns))
-        if len(view) and name not in workflow._whens and not any(able):
-            return name, checks(workflow, view, inputs, plans, connections)[name]
-        unknown |= made_by(node, view)
-    return None
-
-
 def left_out(
     workflow: Definition, name: str, view: TableView, inputs: Inputs, unknown: frozenset[str]
 ) -> dict[int, Rejected]:
@@ -381,14 +366,6 @@ def left_out(
 def made_by(node: Node, view: TableView) -> frozenset[str]:
     """Return the columns that a node makes, whose cells are not known before it has run."""
     return frozenset(node._declared.makes) - (frozenset(view.columns) - node._declared.handed_on)
-
-
-def _can_be_sent(plan: RowPlan, cells: tuple[Any, ...]) -> bool:
-    try:
-        plan.encode(cells)
-    except Rejected:
-        return False
-    return True
 
 
 class AnsweredView:
