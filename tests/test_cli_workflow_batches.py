@@ -107,9 +107,9 @@ def test_long_tables_come_in_batches_by_themselves(flow, monkeypatch, capsys):
     with fault_server(judged) as server:
         assert exit_code_of(*asked(server, "-o", "a.csv")) == 0
         assert len(called) == 1
-        told = [arg for arg in asked(server, "-o", "a.csv", "--duplicates", "once") if arg != "--no-progress"]
+        told = [arg for arg in asked(server, "-o", "a.xlsx", "--duplicates", "once") if arg != "--no-progress"]
         assert exit_code_of(*told) == 3
-    assert "the whole table is held in memory: leave --duplicates" in capsys.readouterr().err
+    assert "the whole table is held in memory: write one of" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGKILL])

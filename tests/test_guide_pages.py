@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from background import ending
 from pages import DOCS, blocks, page, reader
 from sample_runs import sharing
 from tutorial_chart import follow, steps
@@ -123,7 +124,7 @@ def test_a_page_runs_from_top_to_bottom_and_prints_what_it_says(name, reply, tmp
     for photo in "ab":
         (tmp_path / "photos" / f"{photo}.png").write_bytes(PNG + photo.encode())
     (tmp_path / "photos.csv").write_text("photo\nphotos/a.png\nphotos/b.png\n")
-    with reader(tmp_path, reply):
+    with ending(tmp_path / "store"), reader(tmp_path, reply):
         pd.DataFrame(REVIEWS).to_csv("reviews.csv", index=False)
         Path("posts.csv").write_text("post\nWhat a lovely kettle.\nI will find you.\n")
         Path("parts").mkdir()

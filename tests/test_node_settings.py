@@ -85,6 +85,7 @@ def test_a_user_completes_settings_and_what_can_be_done(kind):
     """And nothing else: what a node is for the package has an underscore."""
     shown = {name for name in dir(kind) if not name.startswith("_")}
     asks = {"estimate", "parse", "run_batches", "mapper"} if issubclass(kind, RequestNode) else set()
+    asks |= {"run_batches"} if kind is tn.RetrieveResponse else set()
     assert shown == {*setting_names(kind), "run", "check", "replace", *asks}
 
 

@@ -14,6 +14,9 @@ import pytest
 from servers import answer, echo, fault_server
 
 import tablenodes as tn
+from tablenodes.answers import TEXTS
+from tablenodes.engine.calls import Answer
+from tablenodes.engine.outcomes.judge import judge
 
 KINDS = [pd.DataFrame, pl.DataFrame, pa.table]
 CHAT = tn.CreateChatCompletion(model="m", prompt="{{ text }}")
@@ -122,3 +125,38 @@ def test_what_a_run_leaves_is_freed_with_its_output():
         assert records() is None
     finally:
         gc.enable()
+
+
+def bodies_with_texts():
+    """Return bodies of answers, by what is special about their texts."""
+    plain = {"index": 0, "message": {"role": "assistant", "content": "fine"}, "finish_reason": "stop"}
+    of = {
+        "plain": [plain],
+        "long": [plain | {"message": {"content": "x" * 65}}],
+        "cut": [plain | {"finish_reason": "length"}],
+        "two": [plain, plain | {"message": {"content": "other"}}],
+        "empty": [plain | {"message": {"content": ""}}],
+        "in parts": [plain | {"message": {"content": [{"type": "text", "text": "a"}]}}],
+        "refused": [plain | {"message": {"content": "fine", "refusal": "no"}}],
+        "no chat": [{"text": "fine", "finish_reason": "stop"}],
+    }
+    found = {name: json.dumps({"choices": choices}) for name, choices in of.items()}
+    return found | {"a key twice": found["plain"].replace('"fine"', '"no", "content": "fine"')}
+
+
+def test_a_text_that_is_kept_beside_its_body_is_the_one_in_it():
+    """Of a short one, by far the most common, the body is not parsed again."""
+    for name, body in bodies_with_texts().items():
+        verdict = judge(Answer(0, 200, b"", body.encode()))
+        assert verdict.kind is None, name
+        assert verdict.text == (TEXTS.text_in(body) if name in ("plain", "a key twice") else None), name
+
+
+def test_the_arguments_of_the_tool_come_before_a_text_beside_them():
+    """Also of a short one, which is kept."""
+    call = {"id": "1", "type": "function", "function": {"name": "answer", "arguments": '{"n": 7}'}}
+    body = odd(message={"role": "assistant", "content": "fine", "tool_calls": [call]})
+    node = tn.CreateChatCompletion(model="m", prompt="{{ text }}", answer={"n": "integer"}, answer_mode="tool")
+    with fault_server(answer(body)) as server:
+        out = node.run(pd.DataFrame({"text": ["a"]}), tn.Connection(server.url, ""), progress=False)
+    assert (out.texts(), list(out.table["n"])) == (['{"n": 7}'], [7])

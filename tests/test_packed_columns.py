@@ -10,7 +10,7 @@ import pytest
 
 from tablenodes.engine import packed_columns
 from tablenodes.engine.outcomes.rules import Failure
-from tablenodes.engine.packed_columns import AT_ONCE, Values
+from tablenodes.engine.packed_columns import AT_ONCE, NO_SLOT, Column, Values
 from tablenodes.engine.sink import NOT_SENT, End, Records
 
 ROWS = 2 * AT_ONCE + 100
@@ -117,6 +117,18 @@ def test_a_row_that_shares_an_end_spends_nothing() -> None:
     assert [*records.attempts] == [0, 0, 3, 0]
     assert [*records.prompt_tokens] == [None, None, 9, None]
     assert [body for body in records.own_bodies if body and "over" not in body] == ["shared"]
+
+
+@pytest.mark.parametrize(
+    "values", [[7] * ROWS, [None] * ROWS, [*range(ROWS)], [7, None] * AT_ONCE, [7] * AT_ONCE + [8], []]
+)
+def test_a_column_is_summed_up(values: list[int | None]) -> None:
+    """However its values are kept; and it is what came, also where a row has none."""
+    column = Column.of(values)
+    assert column.total == sum(filter(None, values))
+    assert [*column] == values
+    column.slots.append(NO_SLOT)
+    assert [*column] == [*values, column.default]
 
 
 class TornError(Exception):

@@ -32,8 +32,8 @@ TEXT = FieldType("text", nullable=True)
 """What an answer is where nothing was said of it."""
 
 
-Read = tuple[Any, tuple[Any, ...]]
-"""What was read of a body: the value of its answer, and what `usage.said_of` returned."""
+Read = tuple[Any, ...]
+"""What was read of a body: the value of its answer, then what `usage.said_of` returned."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class RowAnswers:
             return self.columns(bodies, outcomes), usage_columns(bodies)
         if any(read):
             whole = [*self._all_read(bodies, outcomes, read)] if None in read else [*filter(None, read)]
-            return self.values(value for value, _ in whole), said_columns(said for _, said in whole)
+            return self.values(each[0] for each in whole), said_columns(whole)
         used, value_of = no_usage(), self._reader(self.text_of)
         ends = zip(documents_of(bodies, used), outcomes, strict=True)
         return self.values(value_of(document) if outcome == OK else None for document, outcome in ends), used
@@ -179,7 +179,7 @@ class RowAnswers:
                 yield known
                 continue
             document = readable(body)
-            yield value_of(document) if outcome == OK else None, said_of(document)
+            yield value_of(document) if outcome == OK else None, *said_of(document)
 
     def values(self, values: Iterable[Any]) -> dict[str, list[Any]]:
         """Return the columns of these values of answers, each of which is None where there is none."""

@@ -70,16 +70,16 @@ def documents_of(bodies: Iterable[str | None], used: dict[str, list[Any]]) -> It
 
 
 def said_columns(said: Iterable[tuple[Any, ...]]) -> dict[str, list[Any]]:
-    """Return the columns that `usage_columns` does, of what `said_of` returned of each body."""
+    """Return the columns that `usage_columns` does, of what `said_of` returned of each body behind something else."""
     made = no_usage()
-    _add([*chain.from_iterable(said)], made, {})
+    _add([*chain.from_iterable(said)], made, {}, behind=1)
     return made
 
 
-def _add(flat: Sequence[Any], used: dict[str, list[Any]], known: dict[Any, Any]) -> None:
-    """Add what bodies say, one after another, to the columns."""
-    wide = len(_READ)
-    for at, name in enumerate(_READ):
+def _add(flat: Sequence[Any], used: dict[str, list[Any]], known: dict[Any, Any], behind: int = 0) -> None:
+    """Add what bodies say, one after another, each behind so many other values, to the columns."""
+    wide = behind + len(_READ)
+    for at, name in enumerate(_READ, behind):
         used[name].extend(_checked(flat[at::wide], str if name in _TEXTS else int, known))
 
 

@@ -64,7 +64,6 @@ def _why_whole(workflow: Workflow, given: Given, how: Mapping[str, Any]) -> str:
     node, path = step.node, getattr(workflow.output, "path", None)
     if not workflow._alone:
         why = why_whole(workflow)
-        why = why or ("leave --duplicates out" if given.duplicates != "send" else "")
     else:
         why = "" if hasattr(node, "_in_batches") else "this node sends nothing itself"
         why = why or ("leave --report out" if node._declared.later and getattr(given, "report", None) else "")

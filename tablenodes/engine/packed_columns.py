@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 AT_ONCE = 1024  # values that are packed together, a power of 2
 NO_SLOT = -1
+_END = array("i", [NO_SLOT]).tobytes()
 _AS_THEY_ARE = 2**24  # bytes of texts of a run that are not compressed: of a short run all
 _PIECE = 2**16  # bytes of texts that are compressed together
 _OPEN = 64  # pieces that are open at a time where all texts are read
@@ -64,6 +65,11 @@ class Column(Sequence[Any]):
     def __iter__(self) -> Iterator[Any]:
         return self.packed.at(self.slots, self.default)
 
+    @property
+    def total(self) -> int:
+        """The sum of the numbers of a run; None counts as 0."""
+        return self.packed.total  # type: ignore[attr-defined,no-any-return] # texts have none
+
 
 class Values:
     """Values of any kind but long texts: of a batch that are alike, one is kept; numbers without an object each."""
@@ -80,8 +86,23 @@ class Values:
 
     def at(self, slots: Iterable[int], default: Any) -> Iterator[Any]:
         """Return the values at these slots."""
+        if (alike := self._alike()) is not None and type(slots) is array and _END not in slots.tobytes():
+            return repeat(alike.value, len(slots))
         flat = [*chain.from_iterable(self._batches), default]  # the last is at `NO_SLOT`
         return map(flat.__getitem__, slots)
+
+    def _alike(self) -> _Same | None:
+        """Return a batch whose value is that of all others; None where they differ."""
+        first = self._batches[0] if self._batches else None
+        if type(first) is not _Same:
+            return None
+        is_alike = all(type(each) is _Same and each.value == first.value for each in self._batches)
+        return first if is_alike else None
+
+    @property
+    def total(self) -> int:
+        """The sum of all values; None counts as 0."""
+        return sum(each.total if type(each) is _Same else sum(filter(None, each)) for each in self._batches)
 
     def before(self, other: Values, batches: int) -> Values:
         """Return these values with those of another column behind them."""
@@ -178,19 +199,24 @@ class Texts:
 class _Same(Sequence[Any]):
     """One value, so many times."""
 
-    __slots__ = ("_count", "_value")
+    __slots__ = ("_count", "value")
 
     def __init__(self, value: Any, count: int) -> None:
-        self._value, self._count = value, count
+        self.value, self._count = value, count
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, _: Any) -> Any:
-        return self._value
+        return self.value
 
     def __iter__(self) -> Iterator[Any]:
-        return repeat(self._value, self._count)
+        return repeat(self.value, self._count)
+
+    @property
+    def total(self) -> int:
+        """The sum of the values; None counts as 0."""
+        return (self.value or 0) * self._count
 
 
 class _Lines(Sequence[Any]):

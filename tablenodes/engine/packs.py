@@ -328,12 +328,12 @@ def _is_of_all(refusal: bytes, asked: bytes) -> bool:
 
 def _ends_of(end: End, parts: Parts) -> Iterator[End]:
     """Yield the end of each row, of that of its pack and its own part."""
-    _, _, status, attempts, billed, reused, latency, request_id, finish, wait, _, completion, *_, started = end
+    _, _, status, attempts, billed, reused, latency, request_id, finish, wait, _, completion, *_, started, _ = end
     for body, verdict in zip(parts.bodies, parts.verdicts, strict=True):
-        outcome, kind, message, _, _, _, _, prompt, _, total, _, _, _, _, reason = verdict
+        outcome, kind, message, _, _, _, _, prompt, _, total, _, _, _, _, reason, _ = verdict
         # fmt: off
         yield _new(End, (
             outcome, body, status, attempts, billed, reused, latency, request_id, finish, wait,
-            prompt, completion, total, reason, message or None, kind, started,
+            prompt, completion, total, reason, message or None, kind, started, None,
         ))
         # fmt: on

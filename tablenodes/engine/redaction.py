@@ -11,6 +11,7 @@ from .calls import Answer
 
 MASK = b"***"
 _BACKSLASH = 92
+_COPIED = 2**15  # bytes of a body
 _SHORTEST = 6  # a shorter secret would mask ordinary words
 
 
@@ -31,10 +32,12 @@ class Redaction:
         """Return the answer without the secrets; the very same object where it holds none."""
         if not self._forms:
             return answer
-        body, headers = answer.body, answer.headers
-        told = answer.message.encode(errors="replace") if answer.message else b""
+        _, _, headers, body, _, words, _, _, _ = answer
+        told = words.encode(errors="replace") if words else b""
+        # One search in place of two, as copying is cheap; what is found across the seam alone is not masked.
+        both, rest = (headers + body, told) if len(body) < _COPIED else (body, headers + told)
         for form in self._forms:  # bytes `in` bytes takes three times as long: it makes an error, and drops it
-            if body.find(form) >= 0 or headers.find(form) >= 0 or (told and told.find(form) >= 0):
+            if both.find(form) >= 0 or (rest and rest.find(form) >= 0):
                 break
         else:
             if not (_BACKSLASH in body and _may_be_escaped(body) and self._escaped().search(body)):

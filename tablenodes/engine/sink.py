@@ -53,11 +53,15 @@ class End(NamedTuple):
     message: str | None = None
     kind: Failure | None = None
     started: float | None = None
+    text: str | None = None
 
 
 BREATH = End("", b"")  # of no row: there is no room until the loop has taken a turn
 _UNENDED = {**End._field_defaults, "outcome": NOT_SENT, "body": None}
-SHARED = ("outcome", "body", "status", "request_id", "finish_reason", "retry_after", "reason", "message", "kind")
+SHARED = (
+    *("outcome", "body", "text", "status", "request_id"),
+    *("finish_reason", "retry_after", "reason", "message", "kind"),
+)
 """What a row has of another one's end: nothing was sent for it, and nothing spent."""
 
 
@@ -81,7 +85,7 @@ def end_of(
     started: float | None = None,
 ) -> End:
     """Return the end of a row by its last answer, whatever that means."""
-    outcome, kind, message, _, wait, request_id, finish_reason, prompt, completion, total, _, _, _, body, why = verdict
+    outcome, kind, message, _, wait, request, finish, prompt, completion, total, _, _, _, body, why, text = verdict
     _, status, _, given, _, _, _, _, latency = answer
     if status is None:
         body = error_body(outcome, message)
@@ -90,7 +94,7 @@ def end_of(
     # fmt: off
     end: End = _new(End, (
         outcome, body, status, attempts, maybe_billed, reused, latency,
-        request_id, finish_reason, wait, prompt, completion, total, why, message or None, kind, started,
+        request, finish, wait, prompt, completion, total, why, message or None, kind, started, text,
     ))
     # fmt: on
     return end
@@ -171,6 +175,7 @@ class Records(Tally):
     message: Column
     kind: Column
     started: Column
+    text: Column
 
     def __init__(self, rows: int, bodies: Packed | None = None) -> None:
         super().__init__()
@@ -263,17 +268,17 @@ class Records(Tally):
         A handler of a signal may raise in the middle of it: then the same is done once more.
         """
         rows = [*islice(self._pending, AT_ONCE)]
-        self._put(self._batches, rows, map(self._pending.__getitem__, rows))
+        self._put(self._batches, rows, zip(*map(self._pending.__getitem__, rows), strict=True))
         left = dict(islice(self._pending.items(), AT_ONCE, None))
         self._batches, self._pending = self._batches + 1, left
 
-    def fill(self, number: int, rows: Sequence[int], ends: Iterable[End]) -> None:
-        """Accept a batch of `AT_ONCE` ends, the `number`th one, which whoever has collected them also counts."""
-        self._put(number, rows, ends)
+    def fill(self, number: int, rows: Sequence[int], columns: Iterable[Sequence[Any]]) -> None:
+        """Accept a batch of `AT_ONCE` ends, the `number`th one, as columns; whoever has collected them counts them."""
+        self._put(number, rows, columns)
         self._batches = number + 1
 
-    def _put(self, number: int, rows: Sequence[int], ends: Iterable[End]) -> None:
-        for name, values in zip(End._fields, zip(*ends, strict=True), strict=True):
+    def _put(self, number: int, rows: Sequence[int], columns: Iterable[Sequence[Any]]) -> None:
+        for name, values in zip(End._fields, columns, strict=True):
             getattr(self, name).packed.put(number, values, rows)
         slots = self._slots
         for slot, row in enumerate(rows, number * AT_ONCE):

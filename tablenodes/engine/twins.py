@@ -88,7 +88,7 @@ class Twins:
             found: Any = recall(item)
             if first != item.key and type(found) is Call:
                 self._recorder.forget(item.key)
-                self.are_sampled = self.are_sampled or _is_sampled(item.body)
+                self.are_sampled = self.are_sampled or is_sampled(item.body)
                 found = item.key, _Twin(first)
             yield found
 
@@ -120,7 +120,7 @@ class Twins:
         self._sink.finish(reason)
 
 
-def _is_sampled(body: bytes) -> bool:
+def is_sampled(body: bytes) -> bool:
     """Check whether asking again might bring another answer."""
     asked = orjson.loads(body)
     return (asked.get("n") or 1) != 1 or asked.get("temperature") != 0 or asked.get("seed") is None

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..answers import RowAnswers
 from ..bodies.settings_plan import SettingsPlan, needed
@@ -22,6 +22,7 @@ from ..store import ids
 from .answer_columns import CHECKS, answers_of, beside_earlier, check_free, suffixed
 from .answer_shapes import Shape, of_any
 from .async_nodes import ID
+from .batch_node import check_batch_options, source_of
 from .declarations import CreateChatCompletion, CreateCompletion
 from .node import OWN, Declaration, Node
 from .reference import documented
@@ -29,8 +30,10 @@ from .request_node import RequestNode
 
 if TYPE_CHECKING:
     from ..connection.connection import Connection, GivenConnection
+    from ..later.pending_answers import Wanted
     from ..run.options import OnInvalid, RetryFailed, RunOptions
     from ..run.output import AnyOutput, Responses
+    from ..run.response_batches import ResponseBatches
     from ..templates.template import Column, LiteralText
     from .node import Nodes
 
@@ -97,15 +100,46 @@ class RetrieveResponse(Node):
     def _retrieved(
         self, table: Any, connection: Connection | None, context: Context, options: RunOptions
     ) -> Responses[Any]:
-        from ..later.retrieval import Wanted, retrieve  # noqa: PLC0415 - loaded where it is used
+        from ..later.retrieval import retrieve  # noqa: PLC0415 - loaded where it is used
         from ..run.provenance import Asked, Provenance  # noqa: PLC0415
 
-        name, wait = context.scope or type(self).__name__, None if self.wait is None else float(self.wait)
-        wanted = Wanted(name, self._plan, wait, self._answers, options.retry_failed)
+        wanted = self._wanted(context, options)
         output = retrieve(wanted, table, connection, context, options)
-        asked = Asked(name, type(self).__name__, self._shown())
+        asked = Asked(wanted.name, type(self).__name__, self._shown())
         output._provenance = Provenance.of(asked, connection, seconds=output.summary.seconds)
         return output
+
+    def _in_batches(
+        self,
+        source: Any,
+        connection: Connection | None,
+        options: RunOptions,
+        context: Context,
+        *,
+        check: str | bool = "lazy",
+        query: str | None = None,
+        reading: Mapping[str, str] | None = None,
+        rows: slice | None = None,
+        **_: Any,
+    ) -> ResponseBatches:
+        from ..later.retrieval_batches import retrieve_batches  # noqa: PLC0415 - loaded where it is used
+        from ..run.provenance import Asked, Provenance  # noqa: PLC0415
+
+        if context.scope and options.retry_failed == "transient":  # as above
+            options = replace(options, retry_failed="none")
+        wanted, batches = self._wanted(context, options), source_of(source, query, reading, rows)
+        try:
+            made = retrieve_batches(wanted, batches, connection, context, options, check=check)
+        except ConnectionSettingError:  # as above
+            made = retrieve_batches(wanted, batches, None, context, options, check=check)
+        made._provenance = Provenance.of(Asked(wanted.name, type(self).__name__, self._shown()), connection)
+        return made
+
+    def _wanted(self, context: Context, options: RunOptions) -> Wanted:
+        from ..later.pending_answers import Wanted  # noqa: PLC0415 - loaded where it is used
+
+        name, wait = context.scope or type(self).__name__, None if self.wait is None else float(self.wait)
+        return Wanted(name, self._plan, wait, self._answers, options.retry_failed)
 
     def _answer_shape(self, earlier: Nodes, columns: Sequence[str] | None) -> Shape | None:
         """Return what is known of answers that were asked for earlier, in the workflow or elsewhere."""
@@ -180,6 +214,56 @@ class RetrieveResponse(Node):
         options = RunOptions.of(store=store, progress=progress, on_invalid=on_invalid, retry_failed=retry_failed)
         node = self if wait is None else self.replace(wait=wait)
         return node._retrieved(_of_ids(table), given_connection(connection, SettingError), Context(), options)
+
+    def run_batches(
+        self,
+        source: Any,
+        wait: float | None = None,
+        *,
+        store: str | os.PathLike[str] | None = None,
+        connection: GivenConnection | None = None,
+        progress: bool | None = None,
+        on_invalid: OnInvalid = "report",
+        retry_failed: RetryFailed = "none",
+        check: Literal["lazy", "first", False] = "lazy",
+        query: str | None = None,
+    ) -> ResponseBatches:
+        """Return the answers to a table of ids that need not fit into memory, batch by batch, in its order.
+
+        Each batch comes out once its answers are there, or no more can come; the worker goes on with the others
+        meanwhile.
+
+        Parameters
+        ----------
+        source, check, query
+            As in `CreateChatCompletion.run_batches`; the rows have their ids in the column ``future_response_id``.
+        wait : float, optional
+            Seconds to wait for all answers together, from now on; what has come later is there all the same. Otherwise
+            as in `run`.
+        store, connection, progress, on_invalid, retry_failed
+            As in `run`; ``on_invalid="raise"`` needs ``check="first"``. Failed rows of all batches are sent again
+            before the first one comes out; of a source that can be read only once, those of each batch when it is read.
+
+        Returns
+        -------
+        ResponseBatches
+            A stream of Arrow record batches, as `CreateChatCompletion.run_batches` gives it, with the columns that the
+            table of `run` has. Columns of an earlier retrieval make room where the source can be read twice.
+
+        Raises
+        ------
+        UsageError, StoreError
+            As in `run`.
+        Interrupted
+            While it is read, after the batches whose answers were there. The worker goes on.
+        """
+        from ..run.options import RunOptions  # noqa: PLC0415 - loaded where it is needed
+
+        check_batch_options(check, on_invalid)
+        options = RunOptions.of(store=store, progress=progress, on_invalid=on_invalid, retry_failed=retry_failed)
+        node = self if wait is None else self.replace(wait=wait)
+        given = given_connection(connection, SettingError)
+        return node._in_batches(source, given, options, Context(), check=check, query=query)
 
 
 def _of_ids(table: Any) -> Any:

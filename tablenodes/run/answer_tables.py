@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from ..answers import USAGE_TYPES, Embeddings, RowAnswers, call_table, choice_table
 from ..answers.moderation import ModerationAnswers, flag_columns, score_columns
 from ..engine.outcomes.answer_json import readable
-from ..engine.sink import OK
+from ..engine.sink import OK, UNUSABLE
 from ..errors import UsageError
 from .comparison import Comparison, Side, compared
 from .row_columns import RowColumns
@@ -34,10 +34,23 @@ class AnswerTables(Generic[T]):
     _spending: Spending
     summary: Summary
 
+    def texts(self) -> list[str | None]:
+        """Return what the model wrote of each row as a list; bodies are parsed only where it is not known yet."""
+        records, read = self._records, self._answers.text_in
+        known = [None] * len(records) if self._answers.mode == "tool" else [*records.text]
+        if None not in known:
+            return known
+        ends = zip(known, records.body, records.outcome, strict=True)
+        return [read(body) if text is None and outcome in (OK, UNUSABLE) else text for text, body, outcome in ends]
+
     @cached_property
     def _answered(self) -> dict[str, Sequence[Any]]:
         """The answers' columns as plain JSON."""
-        return {**self._answers.columns(self._records.body, self._records.outcome)}
+        answers, outcomes = self._answers, self._records.outcome
+        if type(answers) is RowAnswers and answers.schema is None:
+            ends = zip(self.texts(), outcomes, strict=True)
+            return {**answers.values(text if outcome == OK else None for text, outcome in ends)}
+        return {**answers.columns(self._records.body, outcomes)}
 
     @cached_property
     def answers(self) -> T:

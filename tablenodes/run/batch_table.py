@@ -39,7 +39,8 @@ class BatchTable(Account):
 
     To the right of the configuration stand the answer's columns, ``status``, ``outcome`` and ``message``, then
     ``body``, what the answer used and cost, and what else a log has. It is the account of the run too. `models` returns
-    the models that a batch asks for.
+    the models that a batch asks for, where that is known; `in_place_of` are columns of the table that say the same as
+    the answers and their ends.
     """
 
     def __init__(
@@ -47,23 +48,30 @@ class BatchTable(Account):
         view: TableView,
         answers: RowAnswers,
         pricing: Pricing,
-        models: Callable[[TableView], Sequence[str | None]],
+        models: Callable[[TableView], Sequence[str | None]] | None,
+        in_place_of: Sequence[str] = (),
     ) -> None:
         super().__init__(pricing)
         answers = answers.streamed()
         self._answers, self._pricing, self._models, self._view = answers, pricing, models, view
         types: dict[str, Any] = {**answers.types, **{answers.named(name): kind for name, kind in _ENDS.items()}}
         types |= {**USAGE_TYPES, **_LOGGED}
-        free = free_names(types, view.columns)
+        free = dict(zip(types, in_place_of, strict=False))
+        free |= free_names([name for name in types if name not in free], view.columns)
         self._types = {free[name]: kind for name, kind in types.items()}
         ends = [free[answers.named(name)] for name in _ENDS]
         known = {name: free[answers.named(name) if name in _ENDS else name] for name in (*USAGE_TYPES, *LOG_TYPES)}
+        kept = [name for name in view.columns if name not in in_place_of]
         self.columns = BatchColumns(
-            (*view.columns, *(free[name] for name in answers.types), *ends[:3]),
+            (*kept, *(free[name] for name in answers.types), *ends[:3]),
             (ends[3], ends[0]),
             tuple(known[name] for name in USAGE_TYPES),
             tuple(known[name] for name in LOG_TYPES),
         )
+
+    def price(self, pricing: Pricing) -> None:
+        """Have the batches that follow priced in this way."""
+        self._pricing = pricing
 
     @property
     def read_schema(self) -> Any:
@@ -84,8 +92,8 @@ class BatchTable(Account):
         for row in records.shared:  # which have not paid for it
             for values in used.values():
                 values[row] = None
-        models = partial(self._models, view)
-        spending = Spending(_own(records), records.reused, self._pricing, models, self.taken(), used)
+        models = None if self._models is None else partial(self._models, view)
+        spending = Spending(paid_bodies(records), records.reused, self._pricing, models, self.taken(), used)
         self.add(view, records, spending, rows, left_out)
         return self._table(view, records, spending, answered)
 
@@ -110,7 +118,7 @@ class BatchTable(Account):
         return view.replacing(dict(zip(self._types, values, strict=True)), self._types)
 
 
-def _own(records: Records) -> Any:
+def paid_bodies(records: Records) -> Any:
     """Return the bodies that were paid for: not those of rows that share another one's."""
     shared, bodies = records.shared, records.body
     return [None if row in shared else body for row, body in enumerate(bodies)] if shared else bodies

@@ -10,7 +10,7 @@ import orjson
 
 from ..answers import BESIDE, TEXTS, RowAnswers
 from ..column_names import free_names
-from ..engine.sink import NOT_FAILED, OK, SUBMITTED, UNUSABLE
+from ..engine.sink import NOT_FAILED, OK, SUBMITTED
 from ..errors import UsageError
 from . import display
 from .answer_tables import AnswerTables
@@ -335,11 +335,6 @@ class Responses(AnswerTables[T], NodeOutput[T]):
     def _answer_to(self, row: int) -> tuple[str, str | None]:
         """Return a row's outcome and body, by its position, without making a table."""
         return self._records.outcome[row], self._records.body[row]
-
-    def texts(self) -> list[str | None]:
-        """Return what the model wrote of each row as a list."""
-        ends = zip(self._records.body, self._records.outcome, strict=True)
-        return [self._answers.text_in(body) if outcome in (OK, UNUSABLE) else None for body, outcome in ends]
 
     def updated(self, again: Responses[Any], *, rows: Iterable[int] | None = None) -> Responses[T]:
         """Return a new output with the answers of a second run in the places of the first ones.

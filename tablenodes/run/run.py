@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 _WORTH_A_JOURNAL = 100
 _LOST = "if this process ends before the run does, the answers are lost"
-_SAMPLED = "equal rows share one sampled answer: with n, a temperature other than 0 or no seed, each might have its own"
+SAMPLED = "equal rows share one sampled answer: with n, a temperature other than 0 or no seed, each might have its own"
 _ELSEWHERE = (
     "the environment names another server than in the first run, and its rows go to no other unasked: pass connection="
 )
@@ -383,14 +383,12 @@ class Run:
             outcomes,
             requests=scheduler.sent,
             first_try=scheduler.first_try,
-            reused=sum(records.reused),
+            reused=records.recalled.total(),
             shared=len(records.shared),
             shared_tokens=sum(records.total_tokens[first] or 0 for first in records.shared.values()),
             retries={kind: count for kind, count in scheduler.retries.items() if count},
-            prompt_tokens=spent_in(records.prompt_tokens, records.reused, spending.replaced["prompt_tokens"]),
-            completion_tokens=spent_in(
-                records.completion_tokens, records.reused, spending.replaced["completion_tokens"]
-            ),
+            prompt_tokens=spent_in(records.prompt_tokens, records, spending.replaced["prompt_tokens"]),
+            completion_tokens=spent_in(records.completion_tokens, records, spending.replaced["completion_tokens"]),
             seconds=seconds,
             timeline=self.watch.timeline(),
             spending=spending,
@@ -411,7 +409,7 @@ class Run:
             told = f"each row asks, and pays, for {int(count):,} answers, and the table has the first"
             yield Remark(f"{told}: .choices has all", code="choices", values={"told": told})
         if self.twins is not None and self.twins.are_sampled:
-            yield _SAMPLED
+            yield SAMPLED
         if self.usable is not None:
             yield from self.usable.noted()
         if self.servers is not None:

@@ -20,6 +20,8 @@ from .second_run import spliced
 
 if TYPE_CHECKING:
     from ..connection.connection import Connection
+    from ..engine.packed_columns import Column
+    from ..engine.sink import Records
 
 _CACHED = re.compile(r'cache[a-z_]*"\s*:\s*[1-9]')  # as all counts of tokens are called that were read from a cache
 _LOOKED_AT = 100
@@ -164,6 +166,7 @@ class SpendingOfBoth(Spending):
         return first + second if first is not None and second is not None else first or second
 
 
-def spent_in(tokens: list[int | None], reused: list[bool], replaced: list[int | None]) -> int:
+def spent_in(tokens: Column, records: Records, replaced: list[int | None]) -> int:
     """Return the tokens of this run; those of reused answers were spent in another."""
-    return sum(filter(None, chain(compress(tokens, map(not_, reused)), replaced)))
+    own = compress(tokens, map(not_, records.reused)) if records.recalled else (tokens.total,)
+    return sum(filter(None, chain(own, replaced)))

@@ -339,20 +339,19 @@ def _joiner(parts: list[str | int], position: Mapping[str, int], room: Room) -> 
 
 def _reader(parts: Sequence[str | tuple[int, Path]], large: int, general: Render) -> Render:
     """Join texts, bare names and what is read of answers; it is the `general` case where one is no short text."""
+    pattern = "".join(part.replace("%", "%%") if isinstance(part, str) else "%s" for part in parts)
+    read = [part for part in parts if not isinstance(part, str)]
 
     def joined(cells: Cells) -> str:
         texts = []
-        for part in parts:
-            if type(part) is str:
-                texts.append(part)
-                continue
-            value = cells[part[0]]  # type: ignore[index]
-            for step in part[1]:
+        for at, path in read:
+            value = cells[at]
+            for step in path:
                 value = value.get(step) if type(value) is dict else None
             if type(value) is not str or len(value) > large:
                 return general(cells)
             texts.append(value)
-        return "".join(texts)
+        return pattern % tuple(texts)
 
     return joined
 

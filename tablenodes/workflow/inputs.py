@@ -18,6 +18,7 @@ from ..problems import Problem, Rejected, Unfit
 from ..run.rows import Apart, When
 from ..schemas.subschemas import OTHER_TYPES
 from ..templates.environment import Lacking, UnreadArguments
+from .passage import AnsweredSoFar
 from .references import reading_of, templates_in, upstream
 
 if TYPE_CHECKING:
@@ -174,13 +175,19 @@ class Answers:
     """
 
     def __init__(self, outputs: Mapping[str, AnyOutput], reading: Mapping[str, Reading]) -> None:
-        self._outputs = [(name, outputs[name], each, _no_error(name)) for name, each in reading.items()]
+        self._outputs = [
+            (name, outputs[name], each, _no_error(name), _at_hand(outputs[name], each))
+            for name, each in reading.items()
+        ]
 
     def __call__(self, row: int) -> dict[str, Any] | Rejected:
         """Return the answers to a row by node id, or why it cannot be sent."""
         found: dict[str, Any] = {}
         lacking: dict[str, str] = {}  # the outcomes of those that have no answer
-        for name, output, reading, no_error in self._outputs:
+        for name, output, reading, no_error, at_hand in self._outputs:
+            if at_hand is not None and (answer := at_hand(row)) is not None:
+                found[name] = {ANSWER: answer}
+                continue
             try:
                 found[name] = _read(name, output, row, reading, no_error)
             except _Missing as missing:
@@ -221,6 +228,12 @@ def deciding_of(condition: Condition | None, outputs: Mapping[str, Any]) -> When
         return None
     reading = reading_of([condition.template], tuple(outputs))
     return When(condition.plan, None if reading is None else Answers(outputs, reading), condition.name)
+
+
+def _at_hand(output: AnyOutput | AnsweredSoFar, reading: Reading) -> Callable[[Any], Any] | None:
+    """Return what returns an answer that has been read, where nothing else is wanted; None where nothing does."""
+    is_alone = reading.answer and not (reading.rest or reading.ends)
+    return output.read_at if is_alone and isinstance(output, AnsweredSoFar) else None
 
 
 class _Missing(Exception):  # noqa: N818 - it stands for an answer

@@ -58,13 +58,19 @@ class CellReader:
     def rows(self, passages: Iterable[Passage]) -> Iterator[Any]:
         """Yield each row's cells, or why it has none."""
         read, upstream, at = self._read, self._upstream, self._at
-        if upstream is None:
-            return map(read, passages)
-        return (_joined(read(each), upstream(each), at) for each in passages)
+        return map(read, passages) if upstream is None else _joined(passages, read, upstream, at)
 
 
-def _joined(cells: tuple[Any, ...], found: Any, at: int) -> Any:
-    return found if isinstance(found, Rejected) else (*cells[:at], found, *cells[at:])
+def _joined(
+    passages: Iterable[Passage], read: Callable[[Passage], tuple[Any, ...]], upstream: Callable[[Any], Any], at: int
+) -> Iterator[Any]:
+    """Yield each row's cells with what earlier nodes answered in its place among them."""
+    for each in passages:
+        found = upstream(each)
+        if not isinstance(found, Rejected):
+            cells = read(each)
+            found = (*cells[:at], found, *cells[at:])
+        yield found
 
 
 def _of_source(places: Sequence[int]) -> Callable[[Passage], tuple[Any, ...]]:
@@ -109,15 +115,22 @@ class AnsweredSoFar:
         return end.outcome, end.status, end.message
 
     def _answer_at(self, passage: Passage) -> Any:
-        if (read := passage.read[self._at]) is not None:
-            value = read[0]
-        else:
-            end = passage.ends[self._at]
-            if self._reads_columns:  # a kind of answers of its own
-                return next(iter(self._answers.columns([self._text_of(end)], [end.outcome]).values()))[0]
-            if end.outcome != OK:
-                return None
-            value = self._value_of(self._text_of(end))
+        if passage.read[self._at] is not None:
+            return self.read_at(passage)
+        end = passage.ends[self._at]
+        if self._reads_columns:  # a kind of answers of its own
+            return next(iter(self._answers.columns([self._text_of(end)], [end.outcome]).values()))[0]
+        return self._shown(self._value_of(self._text_of(end))) if end.outcome == OK else None
+
+    def read_at(self, passage: Passage) -> Any:
+        """Return a row's answer where it has been read; None where it has not, or there is none."""
+        read = passage.read[self._at]
+        if read is None or self._is_one:
+            return read and read[0]
+        return self._shown(read[0])
+
+    def _shown(self, value: Any) -> Any:
+        """Return a value as an answer is read: one of several fields has all of them."""
         if self._is_one:
             return value
         return {name: None if value is None else value[name] for name in self._fields}

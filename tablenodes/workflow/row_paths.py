@@ -15,6 +15,7 @@ from .passage import Passage
 
 if TYPE_CHECKING:
     from ..engine.journal.recorder import Recorder
+    from .step_twins import StepTwins
     from .stream_gate import StreamGate
     from .stream_step import StreamStep
 
@@ -72,8 +73,29 @@ class RowPaths:
     def ended(self, key: int, end: End) -> None:
         """Accept the end of a call."""
         passage = self._on_way.pop(key)
-        self._steps[passage.at].ended(key, end, passage)
-        self._pass_on(passage)
+        at = passage.at
+        step = self._steps[at]
+        if step.twins is not None:
+            self._share(step.twins, passage, end)
+            return
+        step.ended(key, end, passage)
+        passage.at = at = at + 1
+        if at == len(self._steps):
+            self._finished(passage)
+        else:
+            self._steps[at].waiting.append(passage)
+            self._waits += 1
+
+    def _share(self, twins: StepTwins, passage: Passage, end: Any) -> None:
+        """Note the end of a row, and of those that asked the same and have waited for it."""
+        own = twins.end_of(passage, end)
+        if own is None:
+            return
+        step, row = self._steps[passage.at], passage.row
+        for other in (passage, *twins.followers(row, own)):
+            shared = own if other is passage else twins.of_another(own)
+            step.ended(other.row * len(self._steps) + step.position, shared, other)
+            self._pass_on(other)
 
     def leave(self, reason: str | None) -> None:
         """End all rows that have begun, and the rest of the batch: nothing is sent any more."""
@@ -142,21 +164,32 @@ class RowPaths:
             for passage in passages:
                 self._end(passage, self._ending)
             return
+        if step.making is None:
+            self._call(step, passages)
+            return
         for passage, made in zip(passages, step.made(passages), strict=True):
-            if step.making is None and not isinstance(made, Rejected):
-                self._call(step, passage, made)
-            else:
-                self._end(passage, rejected(made) if step.making is None else made)
+            self._end(passage, made)
 
-    def _call(self, step: StreamStep, passage: Passage, body: bytes) -> None:
-        key = passage.row * len(self._steps) + step.position
-        if step.models_differ:
-            step.note_model(passage, body)
-        item = self.recorder.recall(step.call(body, key))
-        if self.recorder.knows:
-            passage.earlier = self.recorder.earlier.get(key, (0, False))[0]
-        self._on_way[key] = passage
-        (self._ready if step.position > self._first else self._begun).append(item)
+    def _call(self, step: StreamStep, passages: Sequence[Passage]) -> None:
+        """Make the calls of rows, or end those that cannot be sent."""
+        nodes, position, call, on_way = len(self._steps), step.position, step.call, self._on_way
+        items = self._ready if position > self._first else self._begun
+        recorder, twins = self.recorder if self.recorder.keeps else None, step.twins
+        for passage, body in zip(passages, step.made(passages), strict=True):
+            if isinstance(body, Rejected):
+                self._end(passage, rejected(body))
+                continue
+            key = passage.row * nodes + position
+            if step.models_differ:
+                step.note_model(passage, body)
+            on_way[key] = passage
+            made = item = call(body, key)
+            if recorder is not None:
+                item = recorder.recall(item)
+                passage.earlier = recorder.earlier.get(key, (0, False))[0]
+            if twins is not None:
+                item = twins.told_apart(passage.row, made, item, self.recorder)
+            items.append(item)
 
     def _end(self, passage: Passage, end: Any) -> None:
         """Note what became of a row at a node that nothing is sent for."""

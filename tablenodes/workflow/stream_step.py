@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..answers import TEXTS, said_of
 from ..bodies.recipe import CONVERSATION
 from ..engine.calls import model_of
-from ..engine.sink import OK, End
+from ..engine.sink import OK, End, SharedEnd
 from ..problems import Rejected
 from ..run.rows import conversation_of, decision, encoded
 from ..run.summary import Summary
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ..run.rows import Asking, Context, When
     from ..run.table_run import Making
     from ..run.wiring import Judge
+    from .step_twins import StepTwins
     from .stream_lines import Line
 
 
@@ -78,6 +79,7 @@ class StreamStep:
         self.retries: Counter[str] = Counter()
         self.refusals = Refusals()
         self.usable: Usable | None = None
+        self.twins: StepTwins | None = None  # where equal rows are sent once
         self.skipped: str | None = None  # why the first row was skipped
         self._failed: dict[int, list[str]] = {}  # by the keys of calls: what their attempts failed of
         self._document: Any = None  # of the answer that was judged last, and its body
@@ -138,21 +140,22 @@ class StreamStep:
 
     def ended(self, key: int, end: End, passage: Passage) -> None:
         """Count the end of a row, and read its answer, which was just judged: it is not parsed again."""
-        outcome, body, _, attempts, _, reused = end[:6]
+        outcome = end[0]
         passage.ends[self.position] = end
         self.counts[outcome] += 1
         why = self._failed.pop(key, None) if self._failed else None
-        if reused:
+        if end[5] or type(end) is SharedEnd:  # an earlier run's, or another row's
             return
-        sends = attempts - passage.earlier
+        sends = end[3] - passage.earlier
         self.requests += sends
-        if outcome == OK and body is self._body and (document := self._document) is not None:
-            value = self.answers.text_of(document) if self.usable is None else self.usable.value
-            passage.read[self.position] = value, said_of(document)
+        if outcome == OK:
+            if end[1] is self._body and (document := self._document) is not None:
+                value = self.answers.text_of(document) if self.usable is None else self.usable.value
+                passage.read[self.position] = (value, *said_of(document))
+            if why is None and sends == 1:
+                self.first_try += 1
         if why is not None:
             self.retries.update(why if outcome == OK else why[:-1])
-        elif sends == 1 and outcome == OK:
-            self.first_try += 1
 
     def asked(self, passages: Sequence[Passage]) -> Iterator[str | None]:
         """Yield the id of the conversation that each row was asked with; None where there is none."""

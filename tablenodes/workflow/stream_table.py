@@ -6,14 +6,16 @@ import sys
 from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from itertools import accumulate
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import tables
 from ..column_names import free_names
 from ..engine.packed_columns import AT_ONCE
-from ..engine.sink import NOT_SENT, OK, SKIPPED, End, Records
+from ..engine.sink import NOT_SENT, OK, SKIPPED, End, Records, SharedEnd
 from ..problems import Problem, Rejected
+from ..run.batch_table import paid_bodies
 from ..run.output import LOG_TYPES, Responses
 from ..run.spending import Spending
 from ..run.summary import Summary
@@ -23,6 +25,8 @@ from .passage import Passage
 from .workflow_output import WorkflowOutput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..answers import Read
     from ..tables import TableView
     from .row_paths import RowPaths
@@ -49,18 +53,30 @@ class PassageRecords:
         ]
         self.read: list[list[Read | None]] = [[None] * rows if step.making is None else [] for step in steps]
         self.models = {step.position: [""] * rows for step in steps if step.models_differ}
-        self._pending: dict[int, Passage] = {}
+        # Of each row: its place, models, what was read, and its ends field by field. No object of a row is kept, for
+        # the garbage collector would look through them again and again.
+        self._pending: list[Any] = []
+        widths = [1 if step.making is not None else len(End._fields) for step in steps]
+        *self._at, self._wide = accumulate(widths, initial=2 + len(steps))
+        self._shared: dict[int, list[int]] = {step.position: [] for step in steps if step.twins is not None}
         self._filled = 0  # batches of them that are in the columns
 
     def accept(self, row: int, passage: Passage) -> None:
         """Accept a row that has come to its end at every node."""
-        self._pending[row] = passage
-        if len(self._pending) >= AT_ONCE:
+        known = [row, passage.models, *passage.read]
+        for own, end in zip(self.of, passage.ends, strict=True):
+            known += end if isinstance(own, Records) else (end,)
+        if self._shared:
+            for position, shared in self._shared.items():
+                if type(passage.ends[position]) is SharedEnd:
+                    shared.append(row)
+        self._pending.extend(known)  # one step, whoever may raise
+        if len(self._pending) >= AT_ONCE * self._wide:
             self._fill()
 
     def unended(self) -> list[int]:
         """Return the rows that have no end by now."""
-        return sorted(self.left.difference(self._pending))
+        return sorted(self.left.difference(self._pending[:: self._wide]))
 
     def finish(self, reason: str | None) -> None:
         """Accept nothing more."""
@@ -69,28 +85,31 @@ class PassageRecords:
             if isinstance(own, Records):
                 own.finish(reason)
                 own.counts = Counter(own.outcome)
+        for position, shared in self._shared.items():
+            self.of[position].shared = dict(zip(shared, shared, strict=True))
 
     def _fill(self) -> None:
         """Move rows into the columns: many at once. Where a handler of a signal raises meanwhile, it is done again."""
-        rows, passages = [*self._pending], [*self._pending.values()]
-        for position, own in enumerate(self.of):
-            ends = [passage.ends[position] for passage in passages]
+        pending, wide = self._pending, self._wide
+        rows = pending[::wide]
+        for position, (own, at) in enumerate(zip(self.of, self._at, strict=True)):
             if not isinstance(own, Records):
-                for row, end in zip(rows, ends, strict=True):
+                for row, end in zip(rows, pending[at::wide], strict=True):
                     own[row] = end
                 continue
             read = self.read[position]
-            for row, passage in zip(rows, passages, strict=True):
-                read[row] = passage.read[position]
+            for row, known in zip(rows, pending[2 + position :: wide], strict=True):
+                read[row] = known
+            columns = [pending[at + field :: wide] for field in range(len(End._fields))]
             if len(rows) == AT_ONCE:
-                own.fill(self._filled, rows, ends)
+                own.fill(self._filled, rows, columns)
             else:
-                deque(map(own.accept, rows, ends), 0)
+                deque(map(own.accept, rows, map(End, *columns)), 0)
         for position, models in self.models.items():
-            for row, passage in self._pending.items():
-                models[row] = (passage.models or {}).get(position, "")
+            for row, asked in zip(rows, pending[1::wide], strict=True):
+                models[row] = (asked or {}).get(position, "")
         self.left.difference_update(rows)
-        self._filled, self._pending = self._filled + 1, {}
+        self._filled, self._pending = self._filled + 1, []
 
 
 class StreamTable:
@@ -135,7 +154,10 @@ class StreamTable:
             models = records.models.get(step.position)
             asked = partial(_models, step, len(view)) if models is None else partial(list, models)
             answered, used = step.answers.with_usage(own.body, own.outcome, records.read[step.position])
-            spending = Spending(own.body, own.reused, step.line.pricing, asked, step.account.taken(), used)
+            for row in own.shared:  # which have not paid for it
+                for values in used.values():
+                    values[row] = None
+            spending = Spending(paid_bodies(own), own.reused, step.line.pricing, asked, step.account.taken(), used)
             step.account.add(view, own, spending, rows, left_out)
             known[step.position] = {**answered}
         return self._table(self._outputs(view, records, known))
@@ -193,10 +215,15 @@ class PassageWindows(Windows):
     """Hands out whole batches in the table's order, once their rows have come to their ends at every node."""
 
     paths: RowPaths
+    accept: Callable[[int, End], None]  # type: ignore[assignment] # where the end of a call goes: to its row's path
 
     def __init__(self, make: StreamTable, steps: Sequence[StreamStep], read: Sequence[str], *kept: Any) -> None:
         super().__init__(make, *kept)
         self._records, self._read, self._steps = partial(PassageRecords, steps), read, steps
+
+    def lead(self, paths: RowPaths) -> None:
+        """Have rows led by these paths, whose ends of calls come past this sink."""
+        self.paths, self.accept = paths, paths.ended
 
     @property
     def room(self) -> int:
@@ -213,10 +240,6 @@ class PassageWindows(Windows):
         super().begin(view)
         self.paths.open(start, view.rows(self._read))
 
-    def accept(self, row: int, end: End) -> None:
-        """Accept the end of a call."""
-        self.paths.ended(row, end)
-
     def finish(self, reason: str | None) -> None:
         """End the rows that have begun, and those of their batch that never began."""
         self.paths.leave(reason)
@@ -226,12 +249,12 @@ class PassageWindows(Windows):
         outcome, size, recalled = OK, END_BYTES, True
         for end in passage.ends:
             if isinstance(end, End):
-                size += len(end.body) + END_BYTES
-                recalled &= end.reused
-                own = end.outcome
+                own, body, _, _, _, reused = end[:6]
+                size += len(body) + END_BYTES
+                recalled = recalled and reused
             else:
                 own = end.outcome if isinstance(end, Rejected) else OK
-            if outcome == OK and own not in (OK, SKIPPED):
+            if own != OK and outcome == OK and own != SKIPPED:
                 outcome = own
         self.counts[outcome] += 1
         if recalled:

@@ -336,6 +336,7 @@ class Workflow(Definition):
         on_in_doubt: OnInDoubt = "resend",
         retry_failed: RetryFailed = "transient",
         store: str | os.PathLike[str] | None = None,
+        duplicates: Duplicates = "send",
         check: Literal["lazy", "first", False] = "lazy",
         window: str | int = "64MB",
         spill: str | int = "10GB",
@@ -356,6 +357,8 @@ class Workflow(Definition):
             As in `run`.
         connection, limits, retry, journal, progress, on_invalid, on_in_doubt, retry_failed, check, window, spill, query
             As in `CreateChatCompletion.run_batches`; limits and retries are by default the workflow's own.
+        duplicates : {"send", "once"}
+            As in `run`, for each node. Of equal rows the first to come is sent, which need not be the table's first.
 
         Returns
         -------
@@ -385,6 +388,7 @@ class Workflow(Definition):
             on_in_doubt=on_in_doubt,
             retry_failed=retry_failed,
             store=self.store if store is None else store,
+            duplicates=duplicates,
         )
         return stream(
             self,

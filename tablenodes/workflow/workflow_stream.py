@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from ..run.check import refuse_invalid
 from ..run.cost_limit import refuse_unpriced
 from ..run.provenance import Asked, Provenance
 from ..run.rows import Requested
-from ..run.run import refuse, say_no_journal
+from ..run.run import SAMPLED, refuse, say_no_journal
 from ..run.server_watch import ServerWatch, together, watched
 from ..run.stream import Stream
 from ..run.summary import Summary, notes_on, say_failures
@@ -29,6 +30,7 @@ from ..run.wiring import Reached, caller, scheduler_at
 from . import workflow_check
 from .row_paths import RowPaths
 from .runner import check_prices, say_doubts
+from .step_twins import StepTwins
 from .stream_gate import StreamGate
 from .stream_lines import LineCosts, LineQueue, StreamLines, lines_of
 from .stream_plan import StreamPlan, why_whole
@@ -101,7 +103,7 @@ def _announce(step: StreamStep, options: RunOptions) -> None:
     """Say which columns a node uses; raise `SettingError` for what the server would refuse in every row."""
     plan: Any = step.plan
     if options.progress is not False:
-        display.announce(step.name, plan, sys.maxsize)
+        display.announce(step.name, plan, sys.maxsize if options.duplicates == "send" else 1)
     refuse(plan)
 
 
@@ -137,6 +139,8 @@ class WorkflowStream(Stream):
         self._opening: Iterator[Any] = iter(())
         self._ends: dict[str, NodeEnd] | None = None
         asking: Any = first.asking
+        self._is_once = options.duplicates == "once"
+        options = replace(options, duplicates="send")  # each node has its own twins
         endpoint = self._sending[0].line.endpoint
         super().__init__(asking, first.plan, batches, endpoint, first.context, options, stack, *sizes)
 
@@ -147,7 +151,8 @@ class WorkflowStream(Stream):
         self._stack.callback(spill.close)
         sink = PassageWindows(self._made, self._steps, self._read, spill, *self._bytes)
         self._opening = self._readable()
-        sink.paths = self._paths = RowPaths(self._steps, self._open, sink.finished)
+        self._paths = RowPaths(self._steps, self._open, sink.finished)
+        sink.lead(self._paths)
         return sink
 
     def _open(self) -> bool:
@@ -250,14 +255,18 @@ class WorkflowStream(Stream):
             placed = endpoint.placing(asking.method) if step.plan.is_placed else None
             seconds = asking.seconds or endpoint.timeout.total
             step.call = caller(request, seconds, step.watched(judging), keys, placed)
+            if self._is_once:
+                step.twins = StepTwins(Keys(known_as), self._shared_ends())
         if display.DETAILED.get():
             self._say_how()
         source: Any = self._warmed(self._paths) if self._may_warm_up() else self._paths
-        if not isinstance(scheduler, Switchboard):
-            return source
-        queue = LineQueue(source, scheduler, len(self._lines))
-        self._paths.gate.holds = queue.is_full
-        return queue
+        waits = [step.twins.is_full for step in self._sending if step.twins is not None]
+        if isinstance(scheduler, Switchboard):
+            source = LineQueue(source, scheduler, len(self._lines))
+            waits.append(source.is_full)
+        if waits:
+            self._paths.gate.holds = lambda: any(is_full() for is_full in waits)
+        return source
 
     def _warmed(self, source: Any) -> Any:
         """Return the source, with a warm start where many of its first rows share a long prefix."""
@@ -298,6 +307,8 @@ class WorkflowStream(Stream):
             requests=step.requests,
             first_try=step.first_try,
             reused=account.reused,
+            shared=0 if step.twins is None else step.twins.shared,
+            shared_tokens=0 if step.twins is None else step.twins.shared_tokens,
             retries=dict(step.retries),
             prompt_tokens=account.prompt_tokens,
             completion_tokens=account.completion_tokens,
@@ -309,6 +320,7 @@ class WorkflowStream(Stream):
             notes=(
                 *step.plan.noted(alike=True),
                 *noted,
+                *((SAMPLED,) if step.twins is not None and step.twins.are_sampled else ()),
                 *notes_on(step.counts, account.met, endpoint if self.options.send else None, request),
             ),
         )

@@ -45,6 +45,7 @@ class Verdict(NamedTuple):
     stale_connection: bool = False  # says nothing of the server: a kept connection was dead, or an option was refused
     body: bytes | None = None  # where it is not what came: a stream, put together, without a secret
     reason: str | None = None  # what an ``ok`` answer lacks, one of `LACKS` mostly; else the server's code
+    text: str | None = None  # the first choice's, where it is short and stands in the body as it is
 
 
 REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
@@ -54,6 +55,7 @@ _GONE = (404, 410)
 _ALLOWANCE = b"x-ratelimit-remaining-"
 _REQUEST_ID = b"\nx-request-id:"
 _LARGEST_COUNT = 2**53
+_SHORT = 64  # characters of a text that is kept beside its body, so that this needs not be parsed again
 _NO_TOKENS = (None, None, None)
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 
@@ -99,7 +101,7 @@ def _success(answer: Answer, document: dict[str, Any], needs_choices: bool) -> V
     """Return the verdict of an answer that is ``ok``; None where it is not. Every row comes through here."""
     if document.get("error") and says_something(document["error"]):
         return None
-    finish_reason, lack = None, shortcomings.NOTHING
+    finish_reason, lack, text = None, shortcomings.NOTHING, None
     if needs_choices:
         choices = document.get("choices")
         if type(choices) is not list:
@@ -117,7 +119,7 @@ def _success(answer: Answer, document: dict[str, Any], needs_choices: bool) -> V
             found = shortcomings.lack_of(choices)
             if found is None:
                 return None
-            lack = found
+            lack, text = found, None
             finish_reason = finish_reason if type(finish_reason) is str and says(finish_reason) else None
     prompt_tokens, completion_tokens, total_tokens = _tokens(document.get("usage"))
     headers = answer.headers
@@ -136,6 +138,7 @@ def _success(answer: Answer, document: dict[str, Any], needs_choices: bool) -> V
         finish_reason,
         prompt_tokens, completion_tokens, total_tokens,
         lowered if lowered.find(_ALLOWANCE) >= 0 else None, None, False, None, lack.reason,
+        text if text and len(text) <= _SHORT else None,
     ))
     # fmt: on
     return verdict
@@ -240,6 +243,7 @@ class _Failing:
         return form == "stream" or (form in (None, "other") and is_event_stream(self._lowered))
 
     def _in_body(self, body: bytes, *, needs_choices: bool) -> Verdict:
+        answer = self._answer
         if not body.strip():
             return self._by_rule(rules.EMPTY_BODY)
         try:
@@ -253,7 +257,8 @@ class _Failing:
             return self._in_document(document[0] | {"choices": None})
         if not isinstance(document, dict):
             return self._by_rule(rules.NOT_AN_OBJECT, error_object(document))
-        return _success(self._answer, document, needs_choices) or self._in_document(document)
+        good = _success(answer, document, needs_choices)
+        return self._in_document(document) if good is None else good._replace(text=None)  # it is read in another way
 
     def _in_stream(self, assembly: Assembly, choices: int, *, needs_choices: bool) -> Verdict:
         """Judge a stream: what was wrong in it comes before what broke it off, and a whole one is not broken."""
@@ -271,7 +276,7 @@ class _Failing:
         except MalformedError:
             return self._by_rule(rules.FAULT_RULES["stream_error"])
         verdict = _success(answer, document, needs_choices)
-        return self._in_document(document) if verdict is None else verdict._replace(body=body)
+        return self._in_document(document) if verdict is None else verdict._replace(body=body, text=None)
 
     def _in_document(self, document: dict[str, Any]) -> Verdict:
         """Judge an object that came under a good status and is no success; an error in it by its own code."""

@@ -79,6 +79,9 @@ class Lane(ABC):
         self.stirred: set[int] | None = None
         self.busy: set[int] = set()
         self.multi = multi = pycurl.CurlMulti()
+        self.carried: dict[Any, Any] = {}  # the transfers by their handles
+        # Bound once: pycurl takes long to find a method of its own.
+        self.add, self.remove, self.ended = multi.add_handle, multi.remove_handle, multi.info_read
         self._readiness = readiness
         self._by_descriptor = by_descriptor
         self._common = common
@@ -97,6 +100,11 @@ class Lane(ABC):
     @abstractmethod
     def ready(self, descriptor: int, news: int, now: float, in_flight: Iterable[Carried]) -> bool:
         """Use a socket that is ready; return whether calls may have come to their ends."""
+
+    def close(self) -> None:
+        """Close it, and forget its transfers."""
+        self.carried.clear()
+        self.multi.close()
 
     def opened(self, descriptor: int) -> None:  # noqa: B027 - most need not know
         """Note a socket that is about to be connected."""
@@ -122,7 +130,7 @@ class SocketLane(Lane):
         self.multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
 
     def begin(self, handle: pycurl.Curl) -> None:
-        self.multi.add_handle(handle)
+        self.add(handle)
 
     def run(self, now: float, in_flight: Iterable[Carried]) -> None:
         if self.timer:
@@ -160,7 +168,7 @@ class PerformLane(Lane):
         self._due = NEVER
 
     def begin(self, handle: pycurl.Curl) -> None:
-        self.multi.add_handle(handle)
+        self.add(handle)
         self.timer = 0.0
 
     def run(self, now: float, in_flight: Iterable[Carried]) -> None:

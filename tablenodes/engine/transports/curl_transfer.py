@@ -120,9 +120,10 @@ class Transfer:
         self.head: list[bytes] = []
         self.pieces: list[bytes] = []
         self.handle = handle = pycurl.Curl()
-        handle.transfer = self
+        self.set = handle.setopt  # bound once: pycurl takes long to find a method of its own
+        lane.carried[handle] = self
         for option, value in _CONSTANT_OPTIONS:
-            handle.setopt(option, value)
+            self.set(option, value)
         handle.setopt(pycurl.HEADERFUNCTION, self.head.append)
         handle.setopt(pycurl.WRITEFUNCTION, self.take)
         handle.setopt(pycurl.PREREQFUNCTION, self.may_send)
@@ -135,7 +136,7 @@ class Transfer:
         self.secure = options.secure
         self.sends_body = options.sends_body
         for option, value in options.values:
-            self.handle.setopt(option, value)
+            self.set(option, value)
 
     def begin(self, call: Call, now: float) -> None:
         """Carry a call from now on."""
@@ -147,12 +148,13 @@ class Transfer:
         self.heard = False
         self.beginning: Beginning | None = Beginning() if self.common.stream else None
         self.room = self.common.body_bytes
-        self.opened.clear()
+        if self.opened:
+            self.opened.clear()
         if self.sends_body:
-            self.handle.setopt(pycurl.POSTFIELDS, call.body)
+            self.set(pycurl.POSTFIELDS, call.body)
         if call.total != self.total:
             self.total = call.total
-            self.handle.setopt(pycurl.TIMEOUT_MS, max(1, round(call.total * 1000)))
+            self.set(pycurl.TIMEOUT_MS, max(1, round(call.total * 1000)))
 
     def may_send(self, address: str, own_address: str, port: int, own_port: int) -> int:
         """Answer libcurl whether it may send the request over the connection that it has."""
@@ -280,7 +282,7 @@ class Transfer:
         self.head.clear()
         self.pieces.clear()
         if len(self.call.body) > _LARGE:
-            self.handle.setopt(pycurl.POSTFIELDS, b"")
+            self.set(pycurl.POSTFIELDS, b"")
 
     def final_head(self, status: int) -> tuple[bytes, bool]:
         """Return the final response's header lines, and whether they are all there."""

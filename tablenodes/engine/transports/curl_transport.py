@@ -95,7 +95,7 @@ class CurlTransport(Carrying):
                 transfer.handle.close()
             spare.clear()
         for lane in self._lanes:
-            lane.multi.close()
+            lane.close()
         self._lanes.clear()
         self._readiness.close()
 
@@ -153,15 +153,15 @@ class CurlTransport(Carrying):
         for lane in moved:
             left = True
             while left:
-                left, complete, failed = lane.multi.info_read()
+                left, complete, failed = lane.ended()
                 for handle in complete:
-                    transfer = handle.transfer
+                    transfer = lane.carried[handle]
                     common.events.append(transfer.answer(now))
                     self._release(transfer)
                 for handle, code, words in failed:
-                    transfer = handle.transfer
+                    transfer = lane.carried[handle]
                     if transfer.stale:
-                        lane.multi.remove_handle(handle)
+                        lane.remove(handle)
                         transfer.again()
                         lane.begin(handle)
                         continue
@@ -189,7 +189,7 @@ class CurlTransport(Carrying):
     def _release(self, transfer: Transfer) -> None:
         """Remove a transfer, which closes its connection unless the exchange is complete; keep its handle."""
         del self._in_flight[transfer.call.key]  # first: whatever comes in between, nothing is taken out twice
-        transfer.lane.multi.remove_handle(transfer.handle)
+        transfer.lane.remove(transfer.handle)
         if self._common.last_piece:
             self._common.last_piece.pop(transfer.call.key, None)
         transfer.drop()

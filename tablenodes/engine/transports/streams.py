@@ -295,9 +295,10 @@ def redacted(answer: Answer, redaction: Redaction) -> Answer:
     The very same where it holds none. A stream whose chunks hold one in pieces is written anew, as one chunk.
     """
     answer = redaction(answer)
-    if answer.body.startswith(b"{") or b"data:" not in answer.body:
+    body = answer.body
+    if body[:1] == b"{" or b"data:" not in body:
         return answer
-    safe = _without_secrets(assembled(answer.body), redaction)
+    safe = _without_secrets(assembled(body), redaction)
     return answer if safe is None else answer._replace(body=safe)
 
 
