@@ -126,6 +126,16 @@ def _tell(found: dict[str, list[Measured]], rows: int) -> None:
         ratio = statistics.median(b.wall / o.wall for b, o in zip(base, each, strict=True)) if base else float("nan")
         cpu, peak = statistics.median(one.cpu for one in each) / count * 1e6, max(one.peak for one in each) / 2**20
         print(f"{WAYS[name].told:<52}{count / wall:>9,.0f}{cpu:>14.1f}{peak:>6.0f}{ratio:>11.2f}", flush=True)
+    if {"workflow", "thrice"} <= found.keys():  # as many requests in the same go
+        pairs = [*zip(found["workflow"], found["thrice"], strict=True)]
+        wall, cpu = (
+            statistics.median(one / other for one, other in each)
+            for each in (
+                [(nodes.wall, rows.wall) for nodes, rows in pairs],
+                [(nodes.cpu, rows.cpu) for nodes, rows in pairs],
+            )
+        )
+        print(f"\nthe workflow to one node over three times the rows: {wall:.2f} of its time, {cpu:.2f} of its CPU")
 
 
 def _line(name: str, found: Measured, rows: int) -> str:

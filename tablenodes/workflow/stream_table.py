@@ -6,7 +6,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,6 +56,7 @@ class PassageRecords:
         # Of each row: its place, models, what was read, and its ends field by field. No object of a row is kept, for
         # the garbage collector would look through them again and again.
         self._pending: list[Any] = []
+        self._made = frozenset(step.position for step in steps if step.making is not None)
         widths = [1 if step.making is not None else len(End._fields) for step in steps]
         *self._at, self._wide = accumulate(widths, initial=2 + len(steps))
         self._shared: dict[int, list[int]] = {step.position: [] for step in steps if step.twins is not None}
@@ -63,14 +64,14 @@ class PassageRecords:
 
     def accept(self, row: int, passage: Passage) -> None:
         """Accept a row that has come to its end at every node."""
-        known = [row, passage.models, *passage.read]
-        for own, end in zip(self.of, passage.ends, strict=True):
-            known += end if isinstance(own, Records) else (end,)
+        ends = passage.ends
+        if self._made:
+            ends = [(end,) if at in self._made else end for at, end in enumerate(ends)]
         if self._shared:
             for position, shared in self._shared.items():
                 if type(passage.ends[position]) is SharedEnd:
                     shared.append(row)
-        self._pending.extend(known)  # one step, whoever may raise
+        self._pending.extend(chain((row, passage.models), passage.read, *ends))  # one step, whoever may raise
         if len(self._pending) >= AT_ONCE * self._wide:
             self._fill()
 
