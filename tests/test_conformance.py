@@ -32,7 +32,7 @@ KINDS = {name: known_nodes()[name] for name in NODES} | OF_A_DOCUMENT
 ASKING = [name for name, kind in KINDS.items() if kind._declared.sends]
 LATER = [name for name, kind in KINDS.items() if kind._declared.later]
 ALONE = [name for name in KINDS if name not in ASKING + LATER]
-ROWS = 60
+ROWS = 20
 GIVEN = {"text": "Say {{ word }}", "tool_call_id": "{{ word }}", "model": "m"}
 
 

@@ -44,8 +44,30 @@ def modules():
 
 
 @functools.cache
+def names():
+    return {module for module, _ in modules()}
+
+
+@functools.cache
 def parsed(path):
     return ast.parse(path.read_text())
+
+
+@functools.cache
+def imports(path):
+    """Return a file's statements that import, each with whether it is there for types alone.
+
+    They stand in bodies: to look at each expression too takes ten times as long.
+    """
+    found, todo = [], [(parsed(path), False)]
+    while todo:
+        node, for_types = todo.pop()
+        for_types |= isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        found += [(node, for_types)] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+            inner = getattr(node, name, ())
+            todo += [(each, for_types) for each in (inner if isinstance(inner, list) else ())]
+    return found
 
 
 def row_of(module):
@@ -57,28 +79,14 @@ def row_of(module):
 
 def imported(path, *, for_types=False):
     """Return the modules of ours that a file imports, inside functions too; those for types alone if asked for."""
-    tree = parsed(path)
-    only_typing = (
-        {}
-        if for_types
-        else {
-            id(child)
-            for node in ast.walk(tree)
-            if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-            for child in ast.walk(node)
-        }
-    )
-    package = path.relative_to(PACKAGE).parent.parts
-    for node in ast.walk(tree):
-        if id(node) in only_typing or not isinstance(node, ast.ImportFrom) or not node.level:
+    package, known = path.relative_to(PACKAGE).parent.parts, names()
+    for node, only_typing in imports(path):
+        if (only_typing and not for_types) or not isinstance(node, ast.ImportFrom) or not node.level:
             continue
         base = ".".join((*package[: len(package) - node.level + 1], *(node.module or "").split("."))).strip(".")
         for alias in node.names:
             candidate = f"{base}.{alias.name}".strip(".")
-            exists = (PACKAGE / (candidate.replace(".", "/") + ".py")).exists() or (
-                PACKAGE / candidate.replace(".", "/")
-            ).is_dir()
-            yield candidate if exists else base
+            yield candidate if candidate in known else base
 
 
 def test_imports_run_one_way():
@@ -104,14 +112,8 @@ def test_exactly_one_place_imports_pandas_and_pyarrow():
     """Everything else goes through it."""
     users = set()
     for module, path in modules():
-        for node in ast.walk(parsed(path)):
-            names = (
-                [a.name for a in node.names]
-                if isinstance(node, ast.Import)
-                else [node.module or ""]
-                if isinstance(node, ast.ImportFrom)
-                else []
-            )
+        for node, _ in imports(path):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
             if any(name.split(".")[0] in {"pandas", "pyarrow", "polars", "duckdb"} for name in names):
                 users.add(module.split(".")[0])
     assert users == {"tables"}
@@ -170,5 +172,5 @@ def test_every_module_says_its_reason_and_stays_small():
     """The first line says what a module is for; it has at most 450 lines: from 400 on, look for two reasons."""
     for module, path in modules():
         text = path.read_text()
-        assert ast.get_docstring(ast.parse(text)), module
+        assert ast.get_docstring(parsed(path)), module
         assert text.count("\n") <= 450, module
