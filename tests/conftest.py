@@ -25,7 +25,7 @@ pytest_plugins = ["sentences"]
 # A machine that stands still for a second is no fault of an example, and what is drawn is the same in every run.
 # To look further: pytest --hypothesis-profile=exploring
 settings.register_profile("exploring", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("steady", settings.get_profile("exploring"), derandomize=True, max_examples=40)
+settings.register_profile("steady", settings.get_profile("exploring"), derandomize=True, max_examples=25)
 settings.load_profile("steady")
 
 

@@ -523,7 +523,7 @@ def as_model(fields):
     )
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(MEANINGS)
 def test_one_meaning_is_one_schema_however_it_is_said(meaning):
     """The same bytes, in the author's order."""

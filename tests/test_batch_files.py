@@ -48,7 +48,7 @@ CSVS = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example('a,b\n1,"two\n\nlines"\n3,4\n', 4)
 @given(CSVS, st.integers(1, 64))
 def test_csv_in_pieces_is_csv_at_once(tmp_path, monkeypatch, text, block):
@@ -107,7 +107,7 @@ OBJECTS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(OBJECTS, st.integers(1, 7))
 def test_json_lines_in_batches_are_json_lines_at_once(tmp_path, monkeypatch, objects, rows):
     """Nested values and columns of several types are read as what they are."""

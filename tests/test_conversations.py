@@ -209,7 +209,7 @@ def test_two_branches_of_one_conversation_differ(store):
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 @given(grown=st.lists(st.tuples(st.integers(0, 100), st.lists(MESSAGES, max_size=3)), max_size=12))
 def test_the_store_gives_back_what_was_said(tmp_path, grown):

@@ -174,7 +174,7 @@ def judged(request):
     return (400, {"error": {"message": "no", "code": "c"}}) if word == "x" else word * 50
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(
     st.text("abcx", max_size=25),
     st.integers(1, 9),

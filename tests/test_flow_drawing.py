@@ -44,7 +44,7 @@ def graphs(draw):
     return boxes, edges
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(graphs())
 def test_nothing_stands_over_another_and_lines_lead_down_from_box_to_box(graph):
     """Whatever the graph; and all of it lies in the drawing."""

@@ -255,7 +255,7 @@ def test_an_unknown_or_tampered_id_sends_nothing_and_touches_no_file(store, tmp_
         assert (found.rows, found.valid) == (12, 2)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.text(max_size=60) | st.from_regex(r"\Aresp_[0-9a-f]{40}\Z") | st.none(), min_size=1, max_size=5))
 def test_whatever_stands_in_a_cell_has_its_outcome(tmp_path_factory, cells):
     """A store that is not there is not made."""

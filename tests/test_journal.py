@@ -261,7 +261,7 @@ def test_rows_are_found_in_any_order(tmp_path):
         assert all(found(journal, key).last == OK for key in made)
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.randoms())
 def test_each_of_equal_rows_finds_its_own_answer(quick_folder, numbers, chance):
     """The kth of them takes the kth answer, also in a table whose rows were moved, removed and added."""

@@ -60,7 +60,7 @@ def finished(words, journal):
     return journal
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.integers(0, 2**32).map(random.Random))
 def test_a_resumed_stream_is_as_a_resumed_run(draw):
     """Whatever was finished before, however it is cut, and however little of it fits on the disk."""

@@ -357,7 +357,7 @@ def test_what_is_sent_is_itself_a_valid_request(legacy):
     assert tn.validate(asked(**offer)) == []
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(JSON, JSON, JSON, st.sampled_from(["tools", "functions"]))
 def test_a_request_of_any_shape_is_the_servers_to_judge(messages, offer, choice, name):
     """A body that is not the API's reaches the server; it never stops the run."""

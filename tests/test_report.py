@@ -194,7 +194,7 @@ OWN = st.text(LETTERS, min_size=5, max_size=9).map(lambda text: f"q{text}q") | s
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.lists(OWN, min_size=1, max_size=5), st.sampled_from(SAID), st.sampled_from(SAID), st.data())
 def test_no_word_of_a_request_is_repeated(own, before, after, data):
     """As it is, cut, in capitals, escaped, with other gaps, or with an ending."""
@@ -298,7 +298,7 @@ def test_buckets_double_and_nothing_is_lost(events):
     assert max(timeline.columns.get("in_flight", [0])) == max(highest, default=0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.data())
 def test_sums_say_what_rows_say(data):
     """Counts and what was used exactly, latencies to a hundredth part, whatever was left out of a batch first."""

@@ -162,7 +162,7 @@ def test_failed_rows_are_sent_again_by_choice(tmp_path, choice, sent_again):
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(st.sampled_from("abcd"), max_size=7), st.lists(st.sampled_from("abcde"), max_size=7))
 def test_rows_may_be_moved_added_and_removed(tmp_path_factory, before, after):

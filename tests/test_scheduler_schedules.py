@@ -151,7 +151,7 @@ def check_delays(run, retry):
 
 
 @given(schedules())
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_every_schedule_keeps_every_promise(run):
     """Rows out are rows in, nothing is sent too early, too often or beyond a limit, and it ends."""
     check_every_rule(run.run())

@@ -110,7 +110,7 @@ def test_a_file_of_no_encoding_that_is_known_says_how_to_name_one(file):
         tn.read_table(path, encoding="rot13")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.binary(max_size=40))
 def test_whatever_a_file_holds_it_is_read_or_refused(tmp_path_factory, content):
     """Under every encoding that is named, never with an error of another library."""

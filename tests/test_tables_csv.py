@@ -222,7 +222,7 @@ def test_a_file_may_be_longer_than_one_block(read, monkeypatch, block):
     cells=st.lists(st.none() | TEXT, max_size=12),
     ending=st.sampled_from([".csv", ".tsv"]),
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 def test_what_is_written_is_read_back(tmp_path_factory, names, cells, ending):
     """Any texts, empty texts and nulls, under any names, in one column or several."""
     rows = [tuple(cells[at : at + len(names)]) for at in range(0, len(cells) - len(names) + 1, len(names))]
@@ -351,7 +351,7 @@ def test_a_record_longer_than_a_block_is_refused_in_a_line(refuse, monkeypatch):
 
 
 @given(st.binary(max_size=60) | TEXT.map(str.encode))
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=75)
 def test_no_bytes_end_in_a_traceback(tmp_path_factory, content):
     """Whatever a file holds, it is a table or one line about it without its text."""
     path = tmp_path_factory.mktemp("any") / "x.csv"

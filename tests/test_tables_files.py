@@ -287,7 +287,7 @@ def test_a_line_that_is_no_object_is_named(lines, content):
         max_size=6,
     )
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 def test_what_is_written_as_json_lines_is_read_back(tmp_path_factory, rows):
     """Every JSON value, at any depth, with every number exact."""
     names = sorted({name for row in rows for name in row})
@@ -514,7 +514,7 @@ def test_types_that_pandas_has_not_stay_arrows(columnar):
     ),
     st.sampled_from(["x.parquet", "x.arrow"]),
 )
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 def test_what_is_written_as_columns_is_read_back(tmp_path_factory, rows, name):
     """Texts, integers, booleans and nested values, each row its own."""
     path = tmp_path_factory.mktemp("round") / name

@@ -388,7 +388,7 @@ KINDS = {"pandas": pd.DataFrame, "pyarrow": pa.table, "polars": pl.DataFrame}
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(values=st.lists(st.none() | TEXT))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 def test_texts_go_out_as_they_came_in(kind, values):
     """No text is changed, trimmed or taken for a null, whatever it says."""
     table = KINDS[kind]({"a": pa.array(values, pa.large_string()).to_pandas() if kind == "pandas" else values})

@@ -130,7 +130,7 @@ def test_encrypted_connections_are_kept(kind, tls):
 
 
 @given(body=st.binary(max_size=300), cuts=st.lists(st.integers(0, 700), max_size=12), chunked=st.booleans())
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @pytest.mark.parametrize("kind", EACH)
 def test_however_an_answer_is_cut_into_segments_it_is_the_same(kind, body, cuts, chunked):
     """15: at whatever bytes, with a Content-Length or in chunks."""

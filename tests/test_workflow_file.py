@@ -334,7 +334,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(TEXTS, VALUES, min_size=1, max_size=5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_what_is_written_reads_back_the_same(document):
     """Any texts, numbers and nesting; also texts that look like something else."""
     assert value(yaml_writer.write(document)) == document
@@ -390,7 +390,7 @@ CONNECTIONS = st.sampled_from([None, tn.Connection("http://gpu:8000/v1", "")]) |
     st.sampled_from([None, "x.csv", {"path": "x.parquet", "raw": True}]),
     st.sampled_from([None, "t.csv", "/t/t.csv"]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_a_workflow_saved_and_loaded_is_the_same(
     tmp_path_factory, node, inputs, connection, limits, retry, output, table
 ):

@@ -69,7 +69,7 @@ def workflows(draw):
     return tn.Workflow(nodes, inputs={"name": "x"})
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(workflows(), st.integers(0, 23), st.integers(1, 7), st.sampled_from([1, 10**6]))
 def test_the_batches_of_a_workflow_are_its_table(workflow, count, size, window):
     """Each column and its type, and how many rows ended how at each node, whatever the nodes read of each other."""
