@@ -22,11 +22,8 @@ README_SAMPLE = "review_sentiment"
 VECTORS = "review_embeddings"
 """The sample that asks the embedded model for vectors, which not every system has."""
 FEW = 2
-ROWS = {README_SAMPLE: 4} | dict.fromkeys(("resume_after_kill", "review_triage", "ticket_fields"), 1)
-"""How many rows of its table a sample is run with: more where what the model says is judged, one where all are alike.
-
-The others have few.
-"""
+ROWS = {README_SAMPLE: 4, "review_reply": FEW, "review_embeddings": FEW, "support_chat": FEW}
+"""How many rows of its table a sample is run with: more where what the model says is judged, the others have one."""
 
 
 class Ran(NamedTuple):
@@ -72,9 +69,9 @@ def sharing(server: LocalServer) -> contextlib.AbstractContextManager[object]:
 
 def run_sample(name: str, folder: Path, shared: Callable[[], LocalServer]) -> Ran:
     """Run a sample workflow on a shared model."""
-    copy_samples(folder, ROWS.get(name, FEW))
+    copy_samples(folder, ROWS.get(name, 1))
     with contextlib.chdir(folder), sharing(shared()):
-        few = ("--rows", str(FEW)) if name == "excel_reviews" else ()  # a sheet is no text that can be cut
+        few = ("--rows", "1") if name == "excel_reviews" else ()  # a sheet is no text that can be cut
         return Ran(*run_command("run", f"sample_workflows/{name}.yaml", "--no-progress", *few), folder)
 
 

@@ -29,8 +29,8 @@ NODE = tn.CreateChatCompletion(model="m", prompt="Say {{ word }}")
 ROWS = 8
 
 
-def words():
-    return pd.DataFrame({"word": [f"w{i}" for i in range(ROWS)]})
+def words(rows=ROWS):
+    return pd.DataFrame({"word": [f"w{i}" for i in range(rows)]})
 
 
 def asked(server, since=0):
@@ -38,9 +38,9 @@ def asked(server, since=0):
     return {prompt.removeprefix("Say ") for prompt in prompts}
 
 
-def run(server, journal):
+def run(server, journal, rows=ROWS):
     limits = tn.Limits(concurrency=2)
-    return NODE.run(words(), tn.Connection(server.url, "k" * 20), journal=journal, limits=limits, progress=False)
+    return NODE.run(words(rows), tn.Connection(server.url, "k" * 20), journal=journal, limits=limits, progress=False)
 
 
 def attempt(act, *arguments, **named):
@@ -128,31 +128,33 @@ def ways():
 @pytest.mark.parametrize(("code", "lasting", "late"), [*ways()])
 def test_whichever_statement_fails_nothing_is_lost(tmp_path, monkeypatch, code, lasting, late):
     """One after the other, until a run comes through: it stops sending, gives what came, and a rerun sends the rest."""
-    stopped = 0
+    stopped, rows = 0, 4
     for nth in count(1):
         journal = tmp_path / f"{nth}.journal"
         failing = Failing(nth, code, lasting=lasting, late=late)
         with fault_server(echo()) as server:
             with monkeypatch.context() as patched:
                 patched.setattr(journal_file, "sqlite3", failing)
-                out, error = attempt(run, server, journal)
+                out, error = attempt(run, server, journal, rows)
             sent = len(server.requests)
             if out is None:
                 assert sent == 0
             else:
                 outcomes = list(out.log["outcome"])
                 assert outcomes.count("ok") == sent == len(asked(server))
-                assert outcomes.count("ok") + outcomes.count("not_sent") == ROWS
+                assert outcomes.count("ok") + outcomes.count("not_sent") == rows
                 assert [text for text in out.text if isinstance(text, str)] == [
-                    text_of(word) for word, outcome in zip(words()["word"], outcomes, strict=True) if outcome == "ok"
+                    text_of(word)
+                    for word, outcome in zip(words(rows)["word"], outcomes, strict=True)
+                    if outcome == "ok"
                 ]
             kept = committed(journal)
             if not lasting and out is not None:
                 assert len(kept) == sent, "what came was saved after all"
-            again = run(server, journal)
-            assert list(again.log["outcome"]) == ["ok"] * ROWS
-            assert {text_of(word) for word in asked(server, sent)} == {text_of(w) for w in words()["word"]} - kept
-            assert len(server.requests) - sent == ROWS - len(kept)
+            again = run(server, journal, rows)
+            assert list(again.log["outcome"]) == ["ok"] * rows
+            assert {text_of(word) for word in asked(server, sent)} == {text_of(w) for w in words(rows)["word"]} - kept
+            assert len(server.requests) - sent == rows - len(kept)
             assert error is None or "the disk" in str(error)
         if not failing.failed:
             break

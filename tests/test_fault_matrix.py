@@ -239,11 +239,11 @@ def test_an_allowance_that_is_told_is_used_and_kept():
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_rows_and_faults_in_one_crowd(transport, monkeypatch):
-    """61, S27: 600 rows, 32 in flight, over a server that breaks every third exchange: no row has another's answer."""
+    """61, S27: 240 rows, 32 in flight, over a server that breaks every third exchange: no row has another's answer."""
     shorten_waits(monkeypatch)
     with fault_server(breaks_often()) as server:
-        out = run(server, 600, transport, limits=tn.Limits(concurrency=32), retry=tn.Retry(ambiguous=8))
-    expected = [digest(sent_body(prompt)) for prompt in table(600)["prompt"]]
+        out = run(server, 240, transport, limits=tn.Limits(concurrency=32), retry=tn.Retry(ambiguous=8))
+    expected = [digest(sent_body(prompt)) for prompt in table(240)["prompt"]]
     answered = [(text, own) for text, own in zip(out.texts(), expected, strict=True) if text is not None]
-    assert len(answered) >= 590
+    assert len(answered) >= 236
     assert [text for text, own in answered if text != own] == []

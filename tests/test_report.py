@@ -123,11 +123,11 @@ def test_a_report_has_no_secret_no_cell_and_no_markup_of_others(tmp_path, monkey
 
 def test_a_stream_has_the_report_of_a_run(tmp_path):
     """Of what it summed up, without a row in memory; what a server repeats is hidden where it is a row's own."""
-    review = [f"{CELL} {'bad' if at % 40 == 7 else 'good'}" for at in range(300)]
+    review = [f"{CELL} {'bad' if at % 40 == 7 else 'good'}" for at in range(100)]
     with fault_server(mixed) as other:
         own = tn.Connection(other.url, KEY, prices={MODEL: {"input": 1, "output": 2}})
         whole = NODE.run(pd.DataFrame({"review": review}), own, **QUIET)
-        parts = (pa.table({"review": review[start : start + 7]}) for start in range(0, 300, 7))
+        parts = (pa.table({"review": review[start : start + 7]}) for start in range(0, 100, 7))
         batches = NODE.run_batches(parts, own, **QUIET)
         with wording.raises(tn.errors.UsageError):
             batches.report(tmp_path / "early.html")
@@ -136,7 +136,7 @@ def test_a_stream_has_the_report_of_a_run(tmp_path):
     for start, end in (("Outcomes", "Time"), ("Tokens and cost", "Made on")):
         part = words.partition(start)[2].partition(end)[0]
         assert part == expected.partition(start)[2].partition(end)[0] != ""
-    assert "of 300 rows: the last attempt of each" in words
+    assert "of 100 rows: the last attempt of each" in words
     assert text.count("<svg") == 4
     assert "Mrs Example" not in text
     with wording.raises(tn.errors.SettingError):
@@ -244,7 +244,7 @@ def test_what_a_row_became_is_not_in_its_report(tmp_path):
 
 
 def test_the_page_stays_small_with_many_kinds_of_failure_and_nodes(tmp_path, monkeypatch):
-    """A thousand reasons in each of twenty nodes are told as far as they fit, the others counted; charts come last."""
+    """Hundreds of reasons in each of twenty nodes are told as far as they fit, the others counted; charts come last."""
     monkeypatch.setattr(page, "drawn", lambda part: (Chart("<svg></svg>", "x" * 20_000), Chart("y" * 20_000, "")))
     texts = iter(range(10**6))
 
@@ -254,11 +254,11 @@ def test_the_page_stays_small_with_many_kinds_of_failure_and_nodes(tmp_path, mon
         return 400, {"error": {"message": f"{name} & <x>", "code": name[:9]}}
 
     out = tn.CreateChatCompletion(model="m", prompt="{{ a }}").run(
-        pd.DataFrame({"a": range(1000)}), tn.testing.canned(refused), limits=tn.Limits(stop_after_alike=None), **QUIET
+        pd.DataFrame({"a": range(400)}), tn.testing.canned(refused), limits=tn.Limits(stop_after_alike=None), **QUIET
     )
-    assert out.summary.failed == 1000
+    assert out.summary.failed == 400
     _, words = report(out, tmp_path / "one.html")
-    assert "… and 960 more kinds of failure, 960 rows: the log has each" in words
+    assert "… and 360 more kinds of failure, 360 rows: the log has each" in words
     page.write({f"node {at}": out for at in range(20)}, tmp_path / "many.html")
     assert (tmp_path / "many.html").stat().st_size <= 300_000
     many = (tmp_path / "many.html").read_text()

@@ -170,8 +170,8 @@ def test_netrc_and_other_variables_change_nothing(kind, tmp_path, monkeypatch):
 
 
 def test_every_row_gets_its_own_answer(kind):
-    """S27: thousands of rows at concurrency 64, each answer with the digest of its own row."""
-    count = {"requests": 1_000, "plain": 500}.get(kind, 3_000)
+    """S27: many rows at concurrency 64, each answer with the digest of its own row."""
+    count = {"requests": 400, "plain": 250}.get(kind, 1_000)
     bodies = [b'{"row":%d}' % number for number in range(count)]
     with echo_server() as url, transport_of(kind, concurrency=64) as transport:
         answers = answers_to(transport, url, bodies, 64)
@@ -194,20 +194,20 @@ def test_every_one_of_ten_thousand_rows_gets_its_own_answer(name):
 def test_rows_and_faults_in_one_crowd(kind):
     """S27: connections that die and lie hand no row another row's answer."""
     script = [echo(), raw(message(b"{}") + message(b"{}")), fin(), reset(), echo(), raw(b"nonsense\r\n", then="close")]
-    bodies = [b'{"row":%d}' % number for number in range(300)]
+    bodies = [b'{"row":%d}' % number for number in range(150)]
 
     def react(exchange):
         script[int(exchange.received.body[7:-1]) % len(script)](exchange)
 
     with fault_server(react) as server, transport_of(kind, concurrency=16) as transport:
         answers = answers_to(transport, server.url, bodies, 16)
-    assert set(answers) == set(range(300))
+    assert set(answers) == set(range(150))
     for key, found in answers.items():
         if key % len(script) in (0, 4) and found.fault is None:
             assert found.body == completion(bodies[key])
         elif key % len(script) == 1 and found.fault is None:
             assert found.body == b"{}"
-    assert sum(found.fault is None for found in answers.values()) >= 145
+    assert sum(found.fault is None for found in answers.values()) >= 70
 
 
 @pytest.mark.parametrize("extra", [b"GARBAGE", WHOLE], ids=["garbage", "a second answer"])
