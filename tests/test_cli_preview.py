@@ -68,6 +68,15 @@ def test_a_dry_run_shows_the_first_request_without_a_key(command, name):
     assert "\x1b" not in out
 
 
+@pytest.mark.parametrize("show", ["--dry-run", "--curl"])
+def test_of_several_servers_it_is_said_that_a_row_is_shown_at_the_first(command, show):
+    where = ["--base-url", "http://127.0.0.1:9/v1", "--base-url", "http://127.0.0.1:10/v1", "--no-key"]
+    code, out, _ = command("call", *ASK, show, *where)
+    assert code == 0
+    assert out.splitlines()[0] == "# row 0, at the first of 2 servers"
+    assert "127.0.0.1:10" not in out
+
+
 def test_the_key_is_masked(command, monkeypatch):
     """Wherever it comes from."""
     monkeypatch.setenv("MY_KEY", KEY)

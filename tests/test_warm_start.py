@@ -151,6 +151,25 @@ def test_where_it_can_gain_nothing_all_go_at_once(node, more, rows):
     assert all(together)
 
 
+@pytest.mark.parametrize("streams", [False, True])
+def test_each_of_several_servers_is_warmed(streams):
+    """As each has a cache of its own, one row goes to each before the others."""
+    caches = PrefixCache(0.1), PrefixCache(0.1)
+    with fault_server(caches[0]) as one, fault_server(caches[1]) as other:
+        connection, more = (
+            tn.Connection([one.url, other.url], ""),
+            {"limits": tn.Limits(concurrency=8), "progress": False},
+        )
+        if streams:
+            CHAT.run_batches(table_of(30), connection, **more).read_all()
+        else:
+            CHAT.run(table_of(30), connection, **more)
+    for each in caches:
+        first, second, *_ = each.came
+        assert second - first >= 0.1
+    assert sum(len(each.came) for each in caches) == 30
+
+
 def calls_of(letters):
     bodies = [orjson.dumps({"model": "m", "messages": [letter * 5000, n]}) for n, letter in enumerate(letters)]
     return [Call(key, REQUEST, body, 60.0, lambda *_: "judged") for key, body in enumerate(bodies)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,9 @@ class WarmStart:
         return call._replace(judge=judged)
 
 
-def warm_start(source: Source, has_begun: Callable[[int], bool], has_ended: Callable[[], bool]) -> Iterator[Any]:
+def warm_start(
+    source: Source, has_begun: Callable[[int], bool], has_ended: Callable[[], bool], servers: int = 1
+) -> Iterator[Any]:
     """Return a source with a warm start, where many of its first rows share a long prefix; else as it is."""
     ahead: list[Any] = []
     calls = 0
@@ -88,22 +91,29 @@ def warm_start(source: Source, has_begun: Callable[[int], bool], has_ended: Call
                 break
     except Exception as error:  # noqa: BLE001 - it comes out where it would have
         return itertools.chain(ahead, _raising(error))
-    first, held = parted(ahead)
-    if len(held) + 1 < policy.WARM_ROWS:
+    first, held = parted(ahead, servers)
+    if not is_worth_it(held):
         return itertools.chain(ahead, source)
     return WarmStart(first, itertools.chain(held, source), has_begun, has_ended)
 
 
-def parted(ahead: list[Any]) -> tuple[list[Any], list[Any]]:
-    """Return the rows that go first, and those that share a long prefix with one of them."""
+def is_worth_it(held: list[Any]) -> bool:
+    """Check whether so many rows share a long prefix with those before them that they are to wait for these."""
+    return len(held) + 1 >= policy.WARM_ROWS
+
+
+def parted(ahead: list[Any], servers: int = 1) -> tuple[list[Any], list[Any]]:
+    """Return the rows that go first, of each long prefix one to each of the `servers`, and those that share it."""
     first: list[Any] = []
     held: list[Any] = []
-    seen: set[bytes] = set()
+    seen = Counter[bytes]()
     for item in ahead:
         prefix = _prefix(item.body) if type(item) is Call and len(item.body) >= policy.WARM_BYTES else None
-        (held if prefix in seen else first).append(item)
-        if prefix is not None:
-            seen.add(prefix)
+        if prefix is None:
+            first.append(item)
+            continue
+        (held if seen[prefix] >= servers else first).append(item)
+        seen[prefix] += 1
     return first, held
 
 

@@ -355,8 +355,8 @@ class Run:
         return limits.warm_up == "auto" and limits.concurrency > 1 and not (self.endpoint.slots or self.asking.pack)
 
     def _warmed(self, source: Source) -> Source:
-        scheduler = self.scheduler
-        return warm_start(source, self.engine.streams.has_begun, lambda: scheduler.stopped is not None)
+        scheduler, servers = self.scheduler, self.endpoint.servers
+        return warm_start(source, self.engine.streams.has_begun, lambda: scheduler.stopped is not None, servers)
 
     def _output(self) -> Responses[Any]:
         self.bar.close(self.records.settled - self.records.counts[NOT_SENT], self.records.counts[OK])

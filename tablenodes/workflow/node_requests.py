@@ -42,14 +42,21 @@ class NodeRequest(NamedTuple):
     def text(self) -> str:
         """Return it for a person."""
         told = f" cannot be sent: {self.why}" if self.is_refused else self.why and f": {self.why}"
-        return f"row {self.row}{told}\n{self.request.shown() if self.request else ''}".strip()
+        place = "" if told else self._place
+        return f"row {self.row}{told}{place}\n{self.request.shown() if self.request else ''}".strip()
 
     def curl(self) -> str:
         """Return the request as a command for a shell, below a comment; why there is none, as a comment."""
         if self.why or self.requests is None or self.awaits:
             why = self.why or _known_once(self.awaits)
             return " ".join(f"row {self.row}{' cannot be sent' if self.is_refused else ''}: {why}".split())
-        return f"row {self.row}\n{self.requests.curl(self.row)}"
+        return f"row {self.row}{self._place}\n{self.requests.curl(self.row)}"
+
+    @property
+    def _place(self) -> str:
+        """Which of several servers it is shown for: a row goes to any."""
+        servers = 0 if self.requests is None else len(self.requests.connection.base_urls)
+        return f", at the first of {servers} servers" if servers > 1 else ""
 
 
 class _Awaited(dict[str, Any]):

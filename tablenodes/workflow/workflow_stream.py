@@ -15,7 +15,7 @@ from ..bodies.recipe import BODY
 from ..engine import policy
 from ..engine.journal import Keys
 from ..engine.scheduling.switchboard import Switchboard
-from ..engine.warm_start import WarmStart, parted
+from ..engine.warm_start import WarmStart, is_worth_it, parted
 from ..errors import SettingError, WorkflowError
 from ..run import display
 from ..run.check import refuse_invalid
@@ -271,10 +271,9 @@ class WorkflowStream(Stream):
     def _warmed(self, source: Any) -> Any:
         """Return the source, with a warm start where many of its first rows share a long prefix."""
         ahead = [*islice(source, policy.WARM_LOOK)]
-        first, held = parted(ahead)
-        is_worth_it = len(held) + 1 >= policy.WARM_ROWS
-        self._paths.put_back(held if is_worth_it else ahead)
-        if not is_worth_it:
+        first, held = parted(ahead, self.endpoint.servers)
+        self._paths.put_back(held if is_worth_it(held) else ahead)
+        if not is_worth_it(held):
             return source
         scheduler = self.scheduler
         return WarmStart(first, source, self.engine.streams.has_begun, lambda: scheduler.stopped is not None)
