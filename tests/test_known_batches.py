@@ -230,6 +230,23 @@ def test_a_compact_journal_knows_its_batches(tmp_path):
     assert streamed(WORDS, tmp_path / "j")[3] == 4
 
 
+def test_rows_in_another_order_are_found_by_the_keys_of_marks(tmp_path):
+    """None is read and checked for that; a key that is another than when it was marked is not believed."""
+    words, read, right = [*WORDS[:3], *WORDS[:397]], [], Journal.between
+    streamed(words, tmp_path / "j")
+
+    def between(journal, first, last):
+        read.extend(range(first, last + 1))
+        return right(journal, first, last)
+
+    with mock.patch.object(Journal, "between", between):
+        assert streamed([*reversed(words)], tmp_path / "j")[2] == []
+    assert read == []
+    change(tmp_path / "j", "UPDATE row SET digest = zeroblob(32) WHERE id = 200")
+    with pytest.raises(tn.errors.JournalError):
+        streamed([*reversed(words)], tmp_path / "j")
+
+
 def _changed(draw, words):
     """Return the words of a second run, and its options."""
     words = [*words]

@@ -11,27 +11,30 @@ from typing import Any
 
 TABLE = """CREATE TABLE batch (
     fingerprint BLOB PRIMARY KEY, rows INTEGER NOT NULL, first INTEGER NOT NULL, places BLOB NOT NULL,
-    crc INTEGER NOT NULL
+    keys INTEGER, crc INTEGER NOT NULL
 ) WITHOUT ROWID"""
 MAKE = TABLE.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS")
 HAS_ANY = "SELECT 1 FROM sqlite_schema WHERE name = 'batch'"
-PUT = "INSERT OR REPLACE INTO batch (fingerprint, rows, first, places, crc) VALUES (?, ?, ?, ?, ?)"
-FIND = "SELECT fingerprint, rows, first, places, crc FROM batch"
+PUT = "INSERT OR REPLACE INTO batch (fingerprint, rows, first, places, keys, crc) VALUES (?, ?, ?, ?, ?, ?)"
+FIND = "SELECT fingerprint, rows, first, places, keys, crc FROM batch"
 REJECTED = 2**32 - 1  # the place of a row of which no request can be made
 _CODEC = "zstd"
 
 
-def mark_of(fingerprint: bytes, places: Sequence[int]) -> tuple[Any, ...]:
-    """Return the columns of a batch whose rows are at these places; those that follow each other take no bytes."""
+def mark_of(fingerprint: bytes, places: Sequence[int], keys: int | None = None) -> tuple[Any, ...]:
+    """Return the columns of a batch whose rows are at these places; those that follow each other take no bytes.
+
+    `keys` is the check sum over the keys of its rows.
+    """
     first, packed = places[0], b""
-    if places != array("I", range(first, first + len(places)) if first < REJECTED else ()):
+    if REJECTED in places or in_a_row(places) is None:
         import numpy  # noqa: PLC0415 - of rows that were not sent one after the other
 
         from ...tables.compression import compressed  # noqa: PLC0415 - loads pyarrow
 
         steps = numpy.diff(numpy.asarray(places, "<u4"), prepend=numpy.asarray([0], "<u4"))
         packed = compressed(_CODEC, steps.tobytes())
-    columns = fingerprint, len(places), first, packed
+    columns = fingerprint, len(places), first, packed, keys
     return *columns, _sum(*columns)
 
 
@@ -43,7 +46,7 @@ def places_of(mark: Sequence[Any]) -> Sequence[int] | None:
             return None
     except TypeError:  # a text where bytes were
         return None
-    _, rows, first, packed = columns
+    _, rows, first, packed, _ = columns
     if not packed:
         return range(first, first + rows)
     import numpy  # noqa: PLC0415 - as in `mark_of`
@@ -54,8 +57,17 @@ def places_of(mark: Sequence[Any]) -> Sequence[int] | None:
     return array("I", steps.cumsum(dtype=numpy.uint32).tobytes())
 
 
-def _sum(fingerprint: bytes, rows: int, first: int, packed: bytes) -> int:
-    return zlib.crc32(packed, zlib.crc32(fingerprint, zlib.crc32(b"%d|%d" % (rows, first))))
+def in_a_row(places: Sequence[int]) -> range | None:
+    """Return the places of the rows that have one, where those follow each other; else None."""
+    if isinstance(places, range):
+        return places
+    has_one = array("I", (place for place in places if place != REJECTED)) if REJECTED in places else places
+    found = range(has_one[0], has_one[0] + len(has_one))
+    return found if has_one == array("I", found) else None
+
+
+def _sum(fingerprint: bytes, rows: int, first: int, packed: bytes, keys: int | None) -> int:
+    return zlib.crc32(packed, zlib.crc32(fingerprint, zlib.crc32(f"{rows}|{first}|{keys}".encode())))
 
 
 class RowPlaces:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -27,6 +28,7 @@ _STARTS = f"""
 SELECT group_concat(hex(substr(digest, 1, {KEPT})), '') FROM row
 WHERE id BETWEEN ? AND ? AND outcome = ? AND kind IS NULL AND occurrence = 0
 """  # noqa: S608 - a number
+_KEYS = "SELECT digest, occurrence FROM row WHERE id BETWEEN ? AND ? ORDER BY id"
 _INTEND = "INSERT OR REPLACE INTO row (id, digest, occurrence, sends, billed, crc) VALUES (?, ?, ?, ?, ?, ?)"
 _DONE = """
 UPDATE row SET sends = ?, billed = ?, outcome = ?, kind = ?, status = ?, block = ?, start = ?, crc = ? WHERE id = ?
@@ -118,13 +120,38 @@ class Journal:
         return self._execute(_BLOCK, (number,)).fetchone()
 
     def mark(self, fingerprint: bytes, places: Sequence[int]) -> None:
-        """Record where the rows of a batch are."""
-        self._marks.append(batch_marks.mark_of(fingerprint, places))
+        """Record where the rows of a batch are, which are on the disk."""
+        found = batch_marks.in_a_row(places)
+        keys = None if found is None else self.keys(found)
+        self._marks.append(batch_marks.mark_of(fingerprint, places, keys and keys[2]))
 
     def marked(self, fingerprint: bytes) -> Sequence[int] | None:
         """Return where the rows of a batch are; None of one that has no mark, or a damaged one."""
         found = next(self._marks_on_disk("WHERE fingerprint = ?", (fingerprint,)), None)
         return None if found is None else batch_marks.places_of(found)
+
+    def keys(self, places: range) -> tuple[bytes, Sequence[int], int]:
+        """Return the digests and occurrences of these places, and their check sum."""
+        found = self._execute(_KEYS, (places[0], places[-1])).fetchall()
+        digests, occurrences = zip(*found, strict=True) if found else ((), ())
+        whole = b"".join(digests)
+        return (
+            whole,
+            occurrences,
+            zlib.crc32(repr(occurrences).encode() if any(occurrences) else b"", zlib.crc32(whole)),
+        )
+
+    def vouched(self) -> Iterator[tuple[range, bytes, Sequence[int]]]:
+        """Yield digests and occurrences of places that follow each other, where they are those of a batch's mark."""
+        marked = {}
+        for *columns, keys, crc in self._marks_on_disk():
+            places = batch_marks.places_of((*columns, keys, crc))
+            if places and (found := batch_marks.in_a_row(places)):
+                marked[found] = keys
+        for places in sorted(marked, key=lambda each: each.start):
+            digests, occurrences, keys = self.keys(places)
+            if keys == marked[places] and len(occurrences) == len(places):
+                yield places, digests, occurrences
 
     def _marks_on_disk(self, which: str = "", parameters: tuple[Any, ...] = ()) -> Iterator[Row]:
         has_any = self.rows and self._execute(batch_marks.HAS_ANY).fetchone()
@@ -141,8 +168,12 @@ class Journal:
 
     def all(self) -> Iterator[Row]:
         """Yield all rows of the file in that order, without their answers."""
-        for first in range(1, self._last_on_disk + 1, _AT_A_TIME):
-            yield from self.read(first, min(first + _AT_A_TIME - 1, self._last_on_disk))
+        return self.between(1, self._last_on_disk)
+
+    def between(self, first: int, last: int) -> Iterator[Row]:
+        """Yield the rows of some places as `read` returns them, without reading all of them at once."""
+        for at in range(first, last + 1, _AT_A_TIME):
+            yield from self.read(at, min(at + _AT_A_TIME - 1, last))
 
     def has_answers(self) -> bool:
         """Check whether a row was answered."""
