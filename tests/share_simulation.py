@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from limited_servers import BEGAN
 from scheduler_simulation import Simulation
@@ -35,9 +35,23 @@ class Lender:
         return self.ledger.renew(report, self.limits, self.now)
 
 
+class Asked(NamedTuple):
+    """A lease that comes at a time."""
+
+    lease: Lease
+    worker: Worker
+    at: float
+
+    def done(self) -> bool:
+        return self.worker.now >= self.at
+
+    def result(self) -> Lease:
+        return self.lease
+
+
 @dataclass
 class Worker(Simulation):
-    """A process that shares limits; it begins `after` seconds, and each request costs `price`.
+    """A process that shares limits; it begins `after` seconds, each request costs `price`, a lease comes `late`.
 
     It writes a `journal`, and knows by `settle` what others had used by theirs.
     """
@@ -45,13 +59,14 @@ class Worker(Simulation):
     lender: Lender = field(default_factory=Lender)
     after: float = 0.0
     price: float = 0.0
+    late: float = 0.0
     journal: str = ""
     settle: Callable[[Unsettled], Amounts | None] = lambda _: None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.now += self.after
-        self.lease = LeasedRate(self.lender)
+        self.lease = LeasedRate(self.lender, lambda renew, report: Asked(renew(report), self, self.now + self.late))
         self.lease.journal, self.lease.settle = self.journal, self.settle
         admission = Admission(unpaced(self.lender.limits), self.retry, self.lease)
         self.scheduler = Scheduler(self.lender.limits, self.retry, random=self.chance.random, admission=admission)

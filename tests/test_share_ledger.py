@@ -88,6 +88,37 @@ def test_one_refusal_at_a_slower_pace_is_no_reason_to_go_far_faster():
     assert too_many <= 0
 
 
+def test_refusals_of_calls_that_bunch_are_no_chance():
+    """What eight workers send at once is refused in bunches where the server's places are used up."""
+    served, too_many = kept("silent", seed=1033, count=8)
+    assert served >= 0.9
+    assert too_many <= 0
+
+
+@pytest.mark.parametrize("late", [0.1, 0.3])
+def test_a_lease_that_comes_late_costs_nothing(late):
+    """It is asked for while the old one holds, and never before the last one has come."""
+    lender = Lender(Limits(requests_per_minute=6000))
+    team = workers(lender, plain, [10**5] * 2, seconds=20, late=[late] * 2)
+    together(team)
+    assert 0.95 * 100 * 20 <= len(starts(team)) <= 2005
+    assert lender.renewals <= 2 * 5 * 20
+
+
+def test_a_lease_that_never_comes_is_asked_for_once():
+    """What the first one allows is sent, and nothing more."""
+    lender = Lender(Limits(requests_per_minute=600))
+    (worker,) = workers(lender, plain, [10**4], seconds=5)
+    steps = worker.steps()
+    for at in steps:
+        worker.now, worker.late = max(worker.now, at), 1e9 * lender.renewals
+        if at > BEGAN + 4:
+            break
+    assert lender.renewals == 2
+    assert 5 <= len(worker.starts) <= 11
+    assert worker.starts[-1].at <= BEGAN + 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("kind", ["full", "next", "seconds", "ms", "silent"])

@@ -63,7 +63,7 @@ class Ledger:
     def __init__(self, left: Amounts = _NOTHING) -> None:
         self._members: dict[str, Member] = {}
         self._left = left  # used by those that have left
-        self._learned = LearnedRate(8, telling=2)
+        self._learned = LearnedRate(8, telling=2, least=20)
         self._sends: list[tuple[float, int, str]] = []  # not counted yet: when, which of its own, whose
         self._counts: deque[tuple[float, int]] = deque()  # sends of late, in all
         self._calls, self._began = 0, math.inf

@@ -109,6 +109,7 @@ SERVED_NOBODY = 30.0  # seconds without an answer after which refusals are an ou
 # Leases of a share.
 LEASE_RENEWED, LEASE_LONGEST = 0.25, 1.0  # seconds after which a lease is renewed, and after which it has run out
 LEASE_SOON = 0.05  # seconds after which a lease of nothing may be renewed
+LEASE_AT_ONCE, LEASE_LOOKED = 0.005, 0.01  # seconds a run waits for a lease, and after which it looks for it again
 LEASE_LAG = 0.1  # seconds by which refusals are known later than one process alone knows them
 LEASE_SLACK = 0.03  # seconds of a leased pace that may be made up for
 LEASE_SILENT = 8.0  # calls that all leave out before they go on at a slower pace

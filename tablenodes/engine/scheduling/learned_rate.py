@@ -42,11 +42,12 @@ class LearnedRate:
     refusals alone: answers may take minutes, refusals come at once. Between two refusals a server that limits a rate
     lets in exactly that rate, whatever ours was. Where a slower pace brings no fewer refusals, they are not about the
     pace: the run goes on as fast as it can. `pace` is in sends a second; `rounds` counts the times it was set.
-    `patience` is how often it slows down in vain before that, `telling` how many refusals in vain are no chance.
+    `patience` is how often it slows down in vain before that, `telling` how many refusals in vain are no chance, and
+    `least` of how many sends: fewer tell nothing of several processes, whose sends happen to bunch.
     """
 
-    def __init__(self, patience: int = 2, telling: int = 1) -> None:
-        self._patience, self._telling, self.active = patience, telling, False
+    def __init__(self, patience: int = 2, telling: int = 1, least: int = _FEW // 2) -> None:
+        self._patience, self._telling, self._least, self.active = patience, telling, least, False
         self.pace, self.rounds = _FASTEST, 0
         self._phase = Phase.HOLD
         self._rate: float | None = None  # as measured; None: the pace is a guess
@@ -191,7 +192,7 @@ class LearnedRate:
         trail = Share(self._trail[0] + sends, self._trail[1] + refused, self.pace)
         if self._before is not None:
             chance = chance_over_limit(self._before, trail)
-            shows = refused and trail.refused > 1 and sends >= _FEW / 2
+            shows = refused and trail.refused > 1 and sends >= self._least
             if chance > _SURE and shows:
                 self._climb(now, trail)
                 return

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import secrets
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .. import policy
 from .allowance import UNLIMITED
@@ -26,16 +27,43 @@ def unpaced(limits: Limits) -> Limits:
     return replace(limits, requests_per_minute=None, tokens_per_minute=None)
 
 
+class Asked(Protocol):
+    """A lease that was asked for; `result` waits for it, and raises what went wrong."""
+
+    def done(self) -> bool:
+        """Check whether it has come."""
+
+    def result(self) -> Lease:
+        """Return it."""
+
+
+class Asking:
+    """Asks a share beside the loop, one thing after the other: an answer that is slow holds nobody up."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "tablenodes-lease")
+
+    def __call__(self, renew: Callable[[Report], Lease], report: Report) -> Asked:
+        """Ask; an answer that is there at once is waited for."""
+        asked = self._thread.submit(renew, report)
+        wait([asked], policy.LEASE_AT_ONCE)
+        return asked
+
+
 class LeasedRate:
     """Starts calls as a lease allows it, reports what came of them, and renews the lease.
 
-    The scheduler asks it as it asks a `LearnedRate`. `turn` renews the lease where it is time: to be called at each
-    turn of a loop, and `leave` at its end. A lease that has run out allows nothing. Times are those of the scheduler.
+    The scheduler asks it as it asks a `LearnedRate`. `turn` renews the lease where it is time, and takes it once it has
+    come: to be called at each turn of a loop, and `leave` at its end. Until then the old lease holds; one that has run
+    out allows nothing. Times are those of the scheduler.
     """
 
-    def __init__(self, lender: Lender) -> None:
+    def __init__(
+        self, lender: Lender, asking: Callable[[Callable[[Report], Lease], Report], Asked] | None = None
+    ) -> None:
         self.active = True
-        self._lender = lender
+        self._lender, self._asking = lender, asking or Asking()
+        self._asked: Asked | None = None  # the next lease, which has not come
         self._lease = Lease()
         self._name = secrets.token_hex(8)
         self.renews_at = self._until = self._began = self._next_at = -math.inf
@@ -116,19 +144,27 @@ class LeasedRate:
     # Renewed.
 
     def turn(self, now: float) -> None:
-        """Renew the lease, if it is time."""
-        if now >= self.renews_at:
+        """Ask for the next lease, if it is time, and use it if it has come."""
+        if now < self.renews_at:
+            return
+        if self._asked is None:
             self._renewals = self._renewals_left(now) - 1
-            self._counted_at = now
-            lease = self._lender.renew(self._report(now))
-            self._use(lease, now)
-            unsettled = lease.unsettled
-            self._settled = None if unsettled is None else Settled(unsettled.member, self.settle(unsettled))
+            self._asked, self._counted_at = self._asking(self._lender.renew, self._report(now)), now
+        if not self._asked.done():
+            self.renews_at = now + policy.LEASE_LOOKED
+            return
+        lease, self._asked = self._asked.result(), None
+        self._use(lease, self._counted_at, now)
+        unsettled = lease.unsettled
+        self._settled = None if unsettled is None else Settled(unsettled.member, self.settle(unsettled))
 
     def leave(self, now: float) -> None:
-        """Return what was not used."""
+        """Return what was not used, once a lease that was asked for has come."""
+        if self._asked is not None:
+            self._began = self._counted_at
+            self._asked.result()
         if self._began > -math.inf:
-            self._lender.renew(self._report(now)._replace(leaves=True))
+            self._asking(self._lender.renew, self._report(now)._replace(leaves=True)).result()
 
     def _renewals_left(self, now: float) -> float:
         """Return how many renewals may come at once by now."""
@@ -176,12 +212,14 @@ class LeasedRate:
         is_used = self._since + 1 >= policy.LEASE_USED * lease.pace * seconds or lease.most is not None
         return slots, math.inf if is_used else policy.LEASE_MORE * pace + 2
 
-    def _use(self, lease: Lease, now: float) -> None:
-        """Go on by a new lease."""
+    def _use(self, lease: Lease, asked_at: float, now: float) -> None:
+        """Go on by a new lease: for as long as if it had been granted when it was asked for."""
         scheduler, admission = self._scheduler, self._scheduler.admission
-        self._lease, self._began, self._until = lease, now, now + lease.seconds
+        self._lease, self._began, self._until = lease, asked_at, asked_at + lease.seconds
         saved = max(0.0, 1 - self._renewals) / policy.LEASES_A_SECOND
-        self.renews_at, self._is_stale, self._left = now + max(lease.renew, saved), False, lease.most
+        self._is_stale = self._is_stale and len(self._refusals) > 0  # which the share has not heard of yet
+        self.renews_at = asked_at + (saved if self._is_stale else max(lease.renew, saved))
+        self._left = None if lease.most is None else lease.most - self._since
         soonest = now + lease.wait
         self._next_at = max(soonest, min(self._next_at, now + 1 / lease.pace if lease.pace else math.inf))
         admission.pause(now + lease.pause, now)
