@@ -16,7 +16,7 @@ from ..errors import StoreError
 from . import ids, submissions
 from .recipe_keys import key_of
 from .store_file import StoreFile
-from .submissions import Put, Submission, last_turn, move_held
+from .submissions import Put, Submission, last_turns, move_held
 
 _AT_A_TIME = 500  # numbers or ids in one question
 _LATE_AT_A_TIME = 64  # rows that are ended at once because their time is over
@@ -181,14 +181,14 @@ class Futures:
             found = (submissions.pool(database, some) for some in _parts(list(known)))
             return next((each for each in found if each is not None), None)
 
-    def ids_of(self, names: Iterable[bytes]) -> set[bytes]:
+    def ids_of(self, names: Sequence[bytes]) -> set[bytes]:
         """Return the ids that rows of these names have, the last of each."""
         with self.store.reading() as database:
             row = database.execute(_SALT).fetchone()
             if row is None:
                 return set()
-            turns = ((name, last_turn(database, row[0], name)[0]) for name in names)
-            return {ids.named_id(row[0], name, turn) for name, turn in turns if turn >= 0}
+            ends = zip(names, last_turns(database, row[0], names), strict=True)
+            return {ids.named_id(row[0], name, turn) for name, (turn, _, _) in ends if turn >= 0}
 
     def find(self, wanted: Iterable[bytes]) -> dict[bytes, int]:
         """Return the numbers of the ids that are there."""

@@ -236,6 +236,7 @@ def _look_at(database: sqlite3.Connection, path: Path) -> None:
     if run("PRAGMA journal_mode").fetchone()[0] != "wal":
         run("PRAGMA journal_mode = WAL")
     have_commits_synced(database)
+    run("PRAGMA cache_size = -16384")
     if found == 1:
         _upgrade(database)
 

@@ -11,7 +11,8 @@ from . import ids
 
 _CLEARED = 4
 """Turns of a name in a row that are not there, behind which none is looked for: earlier ones may have been deleted."""
-_STATE = "SELECT a.finished, a.outcome, a.kind FROM future LEFT JOIN answer a USING (number) WHERE id = ?"
+_TOGETHER = 500  # ids in one question
+_STATE = "SELECT id, a.finished, a.outcome, a.kind FROM future LEFT JOIN answer a USING (number) WHERE id IN ({})"
 _HELD = """
 SELECT f.number, f.recipe FROM future f JOIN pending p USING (number, recipe) JOIN recipe r ON r.number = f.recipe
 WHERE f.id = ? AND f.recipe <> ? AND r.reason IS NOT NULL AND r.not_before >= 0
@@ -68,8 +69,7 @@ def ids_for(
     """
     salt = bytes(database.execute("SELECT salt FROM store").fetchone()[0])
     made, kept, known = list[bytes](), set[bytes](), 0
-    for name in names:
-        turn, finished, end = last_turn(database, salt, name, looks_on=keeps)
+    for name, (turn, finished, end) in zip(names, last_turns(database, salt, names, looks_on=keeps), strict=True):
         is_kept = keeps and turn >= 0 and not (finished and end.may_pass)
         is_named = keeps or turn < 0
         made.append(ids.named_id(salt, name, turn if is_kept else turn + 1) if is_named else ids.new_id())
@@ -90,18 +90,22 @@ def move_held(database: sqlite3.Connection, known: Iterable[bytes], group: int) 
             database.execute("INSERT INTO pending VALUES (?, ?)", (group, number))
 
 
-def last_turn(
-    database: sqlite3.Connection, salt: bytes, name: bytes, *, looks_on: bool = True
-) -> tuple[int, bool, KeptAnswer]:
-    """Return the last turn of a name that is there, -1 for none; whether it has come to its end, and to which.
+def last_turns(
+    database: sqlite3.Connection, salt: bytes, names: Sequence[bytes], *, looks_on: bool = True
+) -> list[tuple[int, bool, KeptAnswer]]:
+    """Return the last turn of each name that is there, -1 for none; whether it has come to its end, and to which.
 
     Unless it `looks_on`, only the first one is looked for.
     """
-    last, finished, end = -1, False, KeptAnswer()
-    turn = 0
-    while turn <= (last + _CLEARED if looks_on else 0):
-        found = database.execute(_STATE, (ids.named_id(salt, name, turn),)).fetchone()
-        if found is not None:
-            last, finished, end = turn, found[0] is not None, KeptAnswer(*found[1:])
+    ends, turn = [(-1, False, KeptAnswer())] * len(names), 0
+    looked_for: Sequence[int] = range(len(names))
+    while looked_for:
+        of = {ids.named_id(salt, names[at], turn): at for at in looked_for}
+        wanted = sorted(of)  # neighbours are on the same pages
+        for some in (wanted[start : start + _TOGETHER] for start in range(0, len(wanted), _TOGETHER)):
+            rows = database.execute(_STATE.format(", ".join("?" * len(some))), some)
+            for future_id, finished, *end in rows:
+                ends[of[future_id]] = turn, finished is not None, KeptAnswer(*end)
         turn += 1
-    return last, finished, end
+        looked_for = [at for at in looked_for if turn <= (ends[at][0] + _CLEARED if looks_on else 0)]
+    return ends
