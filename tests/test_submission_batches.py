@@ -250,3 +250,85 @@ def test_ids_of_other_rows_are_not_written_over_in_batches(rows, store, capsys):
     assert stored(store)[0] == count
     assert exit_code_of(*other, "--replace") == 3
     assert Path("a.csv.before").exists()
+
+
+@pytest.fixture
+def server():
+    with fault_server(echo()) as server:
+        yield tn.Connection(server.url, api_key="")
+
+
+def both(workflow, table, store, server, size=5, **manner):
+    """Run a workflow over a whole table, then over its batches, under one name."""
+    manner |= {"store": store, "progress": False, "submission": "x"}
+    with nobody_at_work(store):
+        output = workflow.run(table, connection=server, **manner)
+        made = workflow.run_batches(iter(table.to_batches(max_chunksize=size)), server, **manner)
+        return output, made.read_all(), made
+
+
+LATER = tn.CreateChatCompletionAsync(model="m", prompt="{{ text }}")
+WORKFLOWS = {
+    "alone": {"later": LATER},
+    "behind what is made": {"say": tn.Return(text="Say {{ text }}"), "later": LATER.replace(prompt="{{ say }}")},
+    "before what is made": {
+        "later": LATER,
+        "say": tn.Return(text="{{ future_response_id }} {{ outputs.later.outcome }}"),
+    },
+    "before what is asked": {"later": LATER, "ask": tn.CreateChatCompletion(model="m", prompt="{{ text }}")},
+    "behind what is asked": {
+        "ask": tn.CreateChatCompletion(model="m", prompt="{{ text }}"),
+        "later": LATER.replace(prompt="{{ ask }} {{ id }}"),
+        "say": tn.Return(text="{{ outputs.later.error.message }}"),
+    },
+    "some rows": {"later": tn.Step(LATER, when="{{ id % 3 }}"), "say": tn.Return(text="{{ outputs.later.outcome }}")},
+    "a conversation": {
+        "begin": tn.CreateConversation(),
+        "say": tn.AddUserMessage(text="{{ text }}"),
+        "later": tn.CreateChatCompletionAsync(model="m"),
+    },
+}
+
+
+@pytest.mark.parametrize("nodes", WORKFLOWS.values(), ids=WORKFLOWS)
+def test_the_batches_of_a_workflow_that_submits_are_its_table(nodes, store, server):
+    """Ids, what later nodes make of them, and the ends at each node; no row is in the store twice."""
+    output, made, stream = both(tn.Workflow(nodes), table_of([*"abcab", None, "", *"abdefgc"] * 2), store, server)
+    assert made.to_pydict() == output.table.to_pydict()
+    assert made.schema == output.table.schema
+    submitted = 0
+    for name, whole in output.items():
+        assert stream.summaries[name].outcomes == whole.summary.outcomes
+        submitted += whole.summary.submitted
+    assert stored(store)[0] == submitted > 0
+
+
+def test_a_workflow_hands_batches_out_while_it_submits(store):
+    """Also where nothing is sent, and no call is waited for."""
+    with nobody_at_work(store):
+        made = tn.Workflow({"later": LATER}).run_batches(
+            iter(table_of(["w"] * 2000).to_batches(max_chunksize=100)), NOWHERE, store=store, progress=False
+        )
+        next(iter(made))
+        assert stored(store)[0] < 1000
+        made.close()
+    assert made.summaries["later"].rows < 1000
+
+
+def test_rows_behind_a_stop_are_not_submitted(store):
+    """What was submitted before has its ids; of the rest, it is said why it has none."""
+    with fault_server(echo(401)) as server, nobody_at_work(store):
+        nodes = {"ask": tn.CreateChatCompletion(model="m", prompt="{{ text }}"), "later": LATER}
+        source = iter(table_of(["w"] * 600).to_batches(max_chunksize=100))
+        made = tn.Workflow(nodes).run_batches(source, tn.Connection(server.url), store=store, progress=False)
+        ends = Counter(made.read_all()["later_outcome"].to_pylist())
+    assert ends["submitted"] + ends["not_sent"] == 600
+    assert ends["submitted"] == (stored(store)[0] if store.exists() else 0) < 600
+
+
+def test_limits_of_a_run_are_not_those_of_a_worker_beside_it(store):
+    limits = tn.Limits(max_requests=5)
+    with pytest.raises(SettingError) as caught:
+        tn.Workflow({"later": LATER}).run_batches(table_of(["a"]), NOWHERE, store=store, limits=limits, progress=False)
+    assert caught.value.place == "limits"
+    wording(str(caught.value))

@@ -197,7 +197,7 @@ def test_a_second_run_sends_what_is_missing(tmp_path):
     ("nodes", "told"),
     [
         ({"say": tn.Return(text="x")}, "none of its nodes sends"),
-        ({"ask": tn.CreateChatCompletionAsync(model="m", prompt="x")}, "node 'ask' hands rows to a worker"),
+        ({"get": tn.RetrieveResponse(future_response_id="{{ text }}")}, "node 'get' waits for a worker's answers"),
     ],
 )
 def test_what_needs_the_whole_table_is_refused(nodes, told):
@@ -210,7 +210,7 @@ def test_what_needs_the_whole_table_is_refused(nodes, told):
 
 def test_a_check_says_what_has_a_long_table_held_in_memory(monkeypatch):
     """Once, with the way; of a short table, and of what can be run in batches, nothing is said."""
-    later = tn.CreateChatCompletionAsync(model="m", prompt="{{ ask }}")
+    later = tn.RetrieveResponse(future_response_id="{{ ask }}")
     whole, streamed = ({"ask": chat("x"), "say": each} for each in (later, chat("{{ ask }}")))
 
     def said(nodes):
@@ -220,7 +220,7 @@ def test_a_check_says_what_has_a_long_table_held_in_memory(monkeypatch):
     assert said(whole) == []
     monkeypatch.setattr(stream_plan, "HELD_ROWS", 2)
     (told,) = said(whole)
-    assert "node 'say' hands rows to a worker" in told
+    assert "node 'say' waits for a worker's answers" in told
     assert "a workflow of its own" in told
     assert said(streamed) == []
 

@@ -318,10 +318,14 @@ class _WorkflowCall(_Call):
 
     def _batches(self) -> Any:
         from .. import tables  # noqa: PLC0415 - loads pandas
-        from ..nodes.batch_node import SPILL  # noqa: PLC0415 - loaded where it is used
-        from ..workflow.workflow_check import check_content  # noqa: PLC0415 - loaded by now
+        from ..later.replaced_file import set_aside  # noqa: PLC0415 - loaded where it is used
+        from ..nodes.batch_node import SPILL  # noqa: PLC0415
+        from ..workflow.runner import replaced_ids  # noqa: PLC0415 - loaded by now
+        from ..workflow.workflow_check import check_content  # noqa: PLC0415
         from ..workflow.workflow_stream import stream  # noqa: PLC0415
 
+        if replaced_ids(self._workflow):
+            set_aside(self._path)
         source = tables.batch_source(self._table, None, tables.Reading(**self._reading()))
         source = source if self._given.rows is None else source.part(self._given.rows)
         check_content(self._workflow, source.view)

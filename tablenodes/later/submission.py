@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from .. import tables
@@ -122,10 +122,15 @@ def output_of(
     """Return the output of a node whose rows were handed over."""
     columns = dict(zip(makes, (handed.ids, handed.errors), strict=True))
     summary = Summary.of(Counter(handed.outcomes), seconds=seconds)
+    own = handed_on(view.columns, makes) | context.made
+    return Submitted(view, columns, makes, handed.outcomes, handed.errors, summary, own)
+
+
+def handed_on(columns: Collection[str], makes: Mapping[str, str]) -> frozenset[str]:
+    """Return which columns that are made take the places of columns of the table."""
     found = next(iter(makes))
     # Where the id is there, the table is one of ours, and what else it says of it is of no use any more.
-    handed_on = {*makes} if found in view.columns else {found, *context.made}
-    return Submitted(view, columns, makes, handed.outcomes, handed.errors, summary, handed_on)
+    return frozenset(makes if found in columns else (found,))
 
 
 class Submitted(NodeOutput[Any]):

@@ -32,6 +32,14 @@ if TYPE_CHECKING:
 _STOPPED = Rejected(Problem("$", "stopped", "not made: the run was stopped before this row"), outcome=NOT_SENT)
 
 
+class Handed(NamedTuple):
+    """The cells of a row that was handed to a worker, or could not be: its id, or why it has none; and its outcome."""
+
+    id: str | None
+    error: str | None
+    outcome: str
+
+
 class Making(NamedTuple):
     """What a node makes of every row."""
 
@@ -42,6 +50,7 @@ class Making(NamedTuple):
     make: Callable[[Iterable[Any], Context, RunOptions], Iterator[Made]]  # in the rows' order
     instead: Callable[[Any], Any]  # what stands in a column of a row that was rejected, for the cell that was there
     fields: bool = False  # the columns are the fields of one answer
+    later: bool = False  # rows are handed to a worker: what is made of each is `Handed`
 
 
 def run_table(making: Making, table: Any, context: Context, options: RunOptions) -> NodeOutput[Any]:
@@ -104,7 +113,7 @@ def output_of(
 def end_of_made(cells: Made) -> tuple[str, str | None]:
     """Return a row's outcome, and why it is not ok."""
     if not isinstance(cells, Rejected):
-        return OK, None
+        return (cells.outcome, cells.error) if type(cells) is Handed else (OK, None)
     problem = cells.problem
     return cells.outcome, in_a_line(problem.message, problem.path, {problem.rule})
 

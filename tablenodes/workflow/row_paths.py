@@ -8,9 +8,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..engine.calls import Call
-from ..engine.sink import NOT_SENT, OK, SKIPPED, End, rejected, unanswered
+from ..engine.sink import BREATH, NOT_SENT, OK, SKIPPED, End, rejected, unanswered
 from ..problems import Rejected
-from ..run.table_run import end_of_made
+from ..run.table_run import Handed, end_of_made
 from .passage import Passage
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .stream_step import StreamStep
 
 _TOGETHER = 256  # rows that are worked on together where the store is read or written
+_OF_NO_ROW = -1  # in place of a call's key
 _AT_ONCE = 16  # fresh rows that are made ready together
 
 
@@ -35,7 +36,7 @@ class RowPaths:
         self, steps: Sequence[StreamStep], more: Callable[[], bool], finished: Callable[[Passage], None]
     ) -> None:
         self._steps, self._more, self._finished = steps, more, finished
-        self._first = next(step.position for step in steps if step.making is None)
+        self._first = next((step.position for step in steps if step.making is None), len(steps) - 1)
         self._fresh: Iterator[Any] = iter(())
         self._row = 0
         self._on_way: dict[int, Passage] = {}
@@ -45,6 +46,7 @@ class RowPaths:
         self._is_over = False
         self._ending: End | None = None
         self._passed: deque[tuple[int, Any]] = deque()  # fresh rows that a probe went over
+        self.has_news: Callable[[], bool] = bool  # whether a batch can be handed out
         self.recorder: Recorder
         self.gate: StreamGate
 
@@ -65,6 +67,8 @@ class RowPaths:
                 return self._begun.popleft()
             if not self._begin() and not (self._waits and self._go_on(1)):
                 raise StopIteration
+            if not self._begun and not self._ready and self.has_news():
+                return _OF_NO_ROW, BREATH
 
     def put_back(self, items: Sequence[Any]) -> None:
         """Undo that items were asked for: they are the next ones again."""
@@ -72,6 +76,8 @@ class RowPaths:
 
     def ended(self, key: int, end: End) -> None:
         """Accept the end of a call."""
+        if key == _OF_NO_ROW:
+            return
         passage = self._on_way.pop(key)
         at = passage.at
         step = self._steps[at]
@@ -164,6 +170,10 @@ class RowPaths:
             for passage in passages:
                 self._end(passage, self._ending)
             return
+        if self._ending is not None and step.making is not None and step.making.later:
+            for passage in passages:
+                self._end(passage, Handed(None, self._ending.message, NOT_SENT))
+            return
         if step.making is None:
             self._call(step, passages)
             return
@@ -193,7 +203,7 @@ class RowPaths:
 
     def _end(self, passage: Passage, end: Any) -> None:
         """Note what became of a row at a node that nothing is sent for."""
-        step, outcome = self._steps[passage.at], end.outcome if isinstance(end, End | Rejected) else OK
+        step, outcome = self._steps[passage.at], end.outcome if isinstance(end, End | Rejected | Handed) else OK
         passage.ends[passage.at] = end
         step.counts[outcome] += 1
         if outcome == SKIPPED and step.skipped is None:

@@ -49,14 +49,13 @@ def lines_of(
     """Return the line of each node that sends; nodes of equal connections, and embedded models, have one."""
     known: list[tuple[Any, Line]] = []
     found: dict[str, Line] = {}
-    for name, node in workflow._steps:
-        if not node._declared.sends:
-            continue
+    sending = [step for step in workflow._steps if step[1]._declared.sends]
+    for name, node in sending or [step for step in workflow._steps if step[1]._declared.later]:
         path = node._declared.path
         own = connections[name], default_properties(connections[name], path)
         line = next((each for key, each in known if key == own), None)
         if line is None:
-            endpoint = stack.enter_context(opened(connections[name], path=path, sends=options.send))
+            endpoint = stack.enter_context(opened(connections[name], path=path, sends=options.send and bool(sending)))
             pricing = pricing_of(endpoint.connection, endpoint.base_url)
             line = Line(endpoint, over(connections[name].profile, options), pricing)
             known.append((own, line))

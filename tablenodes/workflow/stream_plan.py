@@ -26,11 +26,14 @@ from .workflow_output import WorkflowOutput
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..connection.connection import Connection
     from ..nodes import Node
     from ..run.options import RunOptions
+    from ..settings import Limits
     from ..tables import TableView
     from .definition import Definition
     from .stream_lines import Line
+    from .stream_submission import StreamSubmission
 
     Found = str | tuple[MadeSoFar, int]
     """Where a column's cells are: in a column of the source, or in what an earlier node made."""
@@ -38,14 +41,24 @@ if TYPE_CHECKING:
 
 def why_whole(workflow: Definition) -> str:
     """Return what of a workflow needs the whole table in memory, and what to do; empty where nothing does."""
-    kinds = {name: node._row_by_row(name) for name, node in workflow._steps}
+    kinds = {name: node._row_by_row(name) for name, node in workflow._steps if not node._declared.later}
     if whole := next((name for name, kind in kinds.items() if kind is None), None):
-        later = f"node {whole!r} hands rows to a worker, or waits for what it was answered"
-        return f"{later}; make it a workflow of its own"
+        return f"node {whole!r} waits for a worker's answers; make it a workflow of its own"
+    if counted := counted_with_worker(workflow, workflow.limits):
+        return f"{counted}; leave it out"
     asking = {name: kind for name, kind in kinds.items() if isinstance(kind, Asking)}
     if packed := next((name for name, kind in asking.items() if kind.pack), None):
         return f"node {packed!r} sends many rows in one request; leave pack out"
-    return "" if asking else "none of its nodes sends anything"
+    return "" if asking or len(kinds) < len(workflow._steps) else "none of its nodes sends anything"
+
+
+def counted_with_worker(workflow: Definition, limits: Limits | None) -> str:
+    """Return which limit a worker's requests count for too, and why a run of the whole table alone can count them."""
+    later = next((name for name, node in workflow._steps if node._declared.later), None)
+    names = [name for name in ("max_requests", "token_budget") if getattr(limits, name, None) is not None]
+    if later is None or not names:
+        return ""
+    return f"{names[0]} counts what a worker sends for node {later!r} only over a whole table"
 
 
 def held(workflow: Definition, rows: int) -> Iterator[Remark]:
@@ -64,7 +77,9 @@ class StreamPlan:
         inputs: Mapping[str, Any],
         lines: Mapping[str, Line],
         options: RunOptions,
+        connections: Mapping[str, Connection],
     ) -> None:
+        self._connections = connections
         self._workflow, self._view, self._inputs = workflow, view, inputs
         self._lines, self._options = lines, options
         self._read: dict[str, int] = {}
@@ -85,10 +100,12 @@ class StreamPlan:
         view = tables.view(self._outputs._base)
         answers, folder = answers_to(node, self._so_far), self._view.folder
         context = Context(self._inputs, answers, name, prefix=name, folder=folder, made=self._made)
-        kind: Any = node._row_by_row(name)
+        kind: Any = self._submission(node, view, context) if node._declared.later else node._row_by_row(name)
         line = self._lines.get(name) or next(iter(self._lines.values()))
         asking, making = (kind, None) if isinstance(kind, Asking) else (None, kind)
-        if making is not None:
+        if node._declared.later:
+            making, plan = kind.making, kind.plan
+        elif making is not None:
             plan = making.plan(view.columns, PlanInputs(context.constants, None, self._options.store))
         else:
             plan = planned(kind, view, line.endpoint, context, line.options)
@@ -97,6 +114,7 @@ class StreamPlan:
         step = StreamStep(position, name, node, plan, reader, deciding, context, self._options, account)
         step.line = line
         step.asking, step.making = asking, making
+        step.submission = kind if node._declared.later else None
         if asking is not None:
             step.answers = asking.answers.streamed()
         step.models_differ = asking is not None and line.pricing.is_known and plan.constant("model") is None
@@ -104,6 +122,11 @@ class StreamPlan:
         step.follows = next((each for each in self.steps if each.name in followed), None)
         self.steps.append(step)
         self._hand_on(step, view)
+
+    def _submission(self, node: Node, view: TableView, context: Context) -> StreamSubmission:
+        from .stream_submission import StreamSubmission  # noqa: PLC0415 - loaded where it is used
+
+        return StreamSubmission(node, self._connections[context.scope], view, context, self._options)
 
     def _reader(self, columns: Sequence[str], upstream: Callable[[Any], Any] | None) -> CellReader:
         places = {name: self._place(self._found[name]) for name in columns if name in self._found}

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..run.wiring import Judge
     from .step_twins import StepTwins
     from .stream_lines import Line
+    from .stream_submission import StreamSubmission
 
 
 class Deciding(NamedTuple):
@@ -68,11 +69,13 @@ class StreamStep:
         self._reader, self._deciding, self._options = reader, deciding, options
         self.asking: Asking | None = None
         self.making: Making | None = None
+        self.submission: StreamSubmission | None = None  # to which its rows are added, where a worker sends them
         self.account = account
         self.reads_source = reader.is_of_source  # alone, and nothing that an earlier node made
         self.models_differ = False  # what a row asks for must be kept: it is paid by that
         self.follows: StreamStep | None = None  # whose answers it adds to conversations
         self.gathers = CONVERSATION in node._declared.makes or CONVERSATION in plan.columns
+        self.gathers = self.gathers or node._declared.later
         self.waiting: deque[Passage] = deque()
         self.counts: Counter[str] = Counter()
         self.requests = self.first_try = 0

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import tables
 from ..column_names import free_names
 from ..engine.packed_columns import AT_ONCE
-from ..engine.sink import NOT_SENT, OK, SKIPPED, End, Records, SharedEnd
+from ..engine.sink import NOT_SENT, OK, SKIPPED, SUBMITTED, End, Records, SharedEnd
 from ..problems import Problem, Rejected
 from ..run.batch_table import paid_bodies
 from ..run.output import LOG_TYPES, Responses
 from ..run.spending import Spending
 from ..run.summary import Summary
-from ..run.table_run import end_of_made, output_of
+from ..run.table_run import Handed, end_of_made, output_of
 from ..run.windows import END_BYTES, Windows
 from .passage import Passage
 from .workflow_output import WorkflowOutput
@@ -225,6 +225,7 @@ class PassageWindows(Windows):
     def lead(self, paths: RowPaths) -> None:
         """Have rows led by these paths, whose ends of calls come past this sink."""
         self.paths, self.accept = paths, paths.ended
+        paths.has_news = self.has_news
 
     @property
     def room(self) -> int:
@@ -254,8 +255,8 @@ class PassageWindows(Windows):
                 size += len(body) + END_BYTES
                 recalled = recalled and reused
             else:
-                own = end.outcome if isinstance(end, Rejected) else OK
-            if own != OK and outcome == OK and own != SKIPPED:
+                own = end.outcome if isinstance(end, Rejected | Handed) else OK
+            if own != OK and outcome == OK and own not in (SKIPPED, SUBMITTED):
                 outcome = own
         self.counts[outcome] += 1
         if recalled:

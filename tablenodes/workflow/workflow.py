@@ -337,6 +337,8 @@ class Workflow(Definition):
         retry_failed: RetryFailed = "transient",
         store: str | os.PathLike[str] | None = None,
         duplicates: Duplicates = "send",
+        deadline: float | None = None,
+        submission: str | os.PathLike[str] | None = None,
         check: Literal["lazy", "first", False] = "lazy",
         window: str | int = "64MB",
         spill: str | int = "10GB",
@@ -353,8 +355,9 @@ class Workflow(Definition):
         ----------
         source : path, address of a database, table, Arrow stream or dataset, or iterator of batches
             As in `CreateChatCompletion.run_batches`. Default: the workflow's own table.
-        inputs, store
-            As in `run`.
+        inputs, store, deadline, submission
+            As in `run`. Rows for a worker are submitted as they come to their node, with which neither ``max_requests``
+            nor ``token_budget`` can be set.
         connection, limits, retry, journal, progress, on_invalid, on_in_doubt, retry_failed, check, window, spill, query
             As in `CreateChatCompletion.run_batches`; limits and retries are by default the workflow's own.
         duplicates : {"send", "once"}
@@ -389,6 +392,8 @@ class Workflow(Definition):
             retry_failed=retry_failed,
             store=self.store if store is None else store,
             duplicates=duplicates,
+            deadline=self.deadline if deadline is None else deadline,
+            submission=self.submission if submission is None else submission,
         )
         return stream(
             self,

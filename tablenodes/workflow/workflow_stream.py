@@ -15,6 +15,7 @@ from ..bodies.recipe import BODY
 from ..engine import policy
 from ..engine.journal import Keys
 from ..engine.scheduling.switchboard import Switchboard
+from ..engine.sink import BREATH
 from ..engine.warm_start import WarmStart, is_worth_it, parted
 from ..errors import SettingError, WorkflowError
 from ..run import display
@@ -33,7 +34,7 @@ from .runner import check_prices, say_doubts
 from .step_twins import StepTwins
 from .stream_gate import StreamGate
 from .stream_lines import LineCosts, LineQueue, StreamLines, lines_of
-from .stream_plan import StreamPlan, why_whole
+from .stream_plan import StreamPlan, counted_with_worker, why_whole
 from .stream_table import PassageWindows, StreamTable
 from .workflow_batches import NodeEnd, WorkflowBatches
 
@@ -62,8 +63,7 @@ def stream(
 ) -> WorkflowBatches:
     """Run a workflow over the batches of a source; see `Workflow.run_batches`."""
     connections = workflow_check.connections_of(workflow, connection)
-    if why := why_whole(workflow):
-        raise WorkflowError(f"the workflow works on its table as a whole: {why}, or use run", code="whole_table")
+    _refuse_whole(workflow, options)
     if options.progress is not False:
         display.announce_default(*connections.values())
     values, view = workflow_check.values_of(workflow, inputs), batches.view
@@ -74,16 +74,29 @@ def stream(
     if check == "first":
         _check_all(workflow, batches, values, connections, options)
     with ExitStack() as stack:
-        plan = StreamPlan(workflow, view, values, lines_of(workflow, connections, options, stack), options)
+        lines = lines_of(workflow, connections, options, stack)
+        plan = StreamPlan(workflow, view, values, lines, options, connections)
+        for submission in [step.submission for step in plan.steps if step.submission is not None]:
+            stack.callback(submission.close)
+            submission.begin()
         for step in plan.steps:
-            _announce(step, options)
-            if not check and step.asking is not None:
+            if step.submission is None:
+                _announce(step, options)
+            if not check and (step.asking or step.submission) is not None:
                 step.plan = step.plan.unchecked()  # type: ignore[attr-defined] # of a node that sends
-        if options.progress is not False and options.journal is None:
+        if options.progress is not False and options.journal is None and any(step.asking for step in plan.steps):
             say_no_journal()
         run = WorkflowStream(plan, batches, options, stack, (window, spill), raw=raw, logged=logged)
         run.keep_open(stack)
     return WorkflowBatches(run.columns, run.schema, run.begun(), run.result)
+
+
+def _refuse_whole(workflow: Definition, options: RunOptions) -> None:
+    """Raise an error where something needs the whole table."""
+    if counted := counted_with_worker(workflow, options.limits):
+        raise SettingError(f"{counted}: leave it out, or use run", place="limits")
+    if why := why_whole(workflow):
+        raise WorkflowError(f"the workflow works on its table as a whole: {why}, or use run", code="whole_table")
 
 
 def _check_all(
@@ -127,7 +140,8 @@ class WorkflowStream(Stream):
         self._steps, self._read, self._shown = plan.steps, plan.read, (raw, logged)
         self._sending = [step for step in plan.steps if step.asking is not None]
         self._lines: list[Line] = []
-        for step in self._sending:
+        leading = self._sending or [step for step in plan.steps if step.submission is not None]
+        for step in leading:
             if all(step.line is not line for line in self._lines):
                 self._lines.append(step.line)
         numbers = [next((at for at, line in enumerate(self._lines) if line is step.line), 0) for step in plan.steps]
@@ -135,13 +149,13 @@ class WorkflowStream(Stream):
         self._all = StreamLines(self._lines, numbers, options) if len(self._lines) > 1 else None
         self.counts_sends = any(line.options.limits.max_requests is not None for line in self._lines)
         # What may have been executed is repeated only where that is so of every node.
-        first = min(self._sending, key=lambda step: step.asking is not None and step.asking.may_repeat)
+        first = min(leading, key=lambda step: step.asking is not None and step.asking.may_repeat)
         self._opening: Iterator[Any] = iter(())
         self._ends: dict[str, NodeEnd] | None = None
-        asking: Any = first.asking
+        asking: Any = first.asking or first.node._asking(first.name)  # type: ignore[attr-defined] # one of the two
         self._is_once = options.duplicates == "once"
         options = replace(options, duplicates="send")  # each node has its own twins
-        endpoint = self._sending[0].line.endpoint
+        endpoint = leading[0].line.endpoint
         super().__init__(asking, first.plan, batches, endpoint, first.context, options, stack, *sizes)
 
     def _sink(self) -> PassageWindows:
@@ -270,7 +284,11 @@ class WorkflowStream(Stream):
 
     def _warmed(self, source: Any) -> Any:
         """Return the source, with a warm start where many of its first rows share a long prefix."""
-        ahead = [*islice(source, policy.WARM_LOOK)]
+        ahead = []
+        for item in islice(source, policy.WARM_LOOK):
+            ahead.append(item)
+            if item[1] is BREATH:
+                break
         first, held = parted(ahead, self.endpoint.servers)
         self._paths.put_back(held if is_worth_it(held) else ahead)
         if not is_worth_it(held):
