@@ -9,14 +9,15 @@ import signal
 import sqlite3
 import threading
 import time
+from functools import partial
 
-import orjson
 import pandas as pd
 import pyarrow as pa
 import pytest
+from batched import compared, judged
 from commands import Command
 from sample_runs import exit_code_of
-from servers import completion, fault_server, message
+from servers import fault_server
 
 import tablenodes as tn
 from tablenodes.cli import batch_call, consent
@@ -39,33 +40,11 @@ def asked(server, *more, table="rows.csv"):
     return [*base, "--no-key", "--no-progress", *more]
 
 
-def judged(exchange):
-    """Answer with the text of the prompt; refuse what ends in a seven."""
-    body = exchange.received.body
-    if orjson.loads(body)["messages"][-1]["content"].endswith("7"):
-        exchange.send(message(b'{"error": {"message": "no sevens", "code": "seven"}}', 400))
-    else:
-        exchange.send(message(completion(body)))
-
-
 @pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl", "csv.gz"])
 def test_batches_make_the_table_that_a_whole_one_makes(rows, ending, capsys):
     """The same rows, columns and log, and the same words at the end."""
     with fault_server(judged) as server:
-        whole = exit_code_of(*asked(server, "-o", f"a.{ending}", "--log", "log-a.csv"))
-        first = capsys.readouterr().err
-        parts = exit_code_of(*asked(server, "-o", f"b.{ending}", "--log", "log-b.csv", "--memory", "300MB"))
-        second = capsys.readouterr().err
-    assert (whole, parts) == (3, 3)
-    tables = tn.read_table(f"a.{ending}"), tn.read_table(f"b.{ending}")
-    pd.testing.assert_frame_equal(*tables, check_dtype=False)  # pandas writes into a file of Parquet what its own are
-    logs = [
-        pd.read_csv(each).drop(columns=["latency", "started"], errors="ignore") for each in ("log-a.csv", "log-b.csv")
-    ]
-    pd.testing.assert_frame_equal(*logs)
-    reasons = [[line for line in each.splitlines() if "failed with" in line] for each in (first, second)]
-    assert reasons[0] == reasons[1] != []
-    assert f"wrote b.{ending}: {ROWS} rows; journal b.{ending}.journal; log log-b.csv" in second
+        compared(partial(asked, server), ending, ROWS, capsys)
 
 
 def test_the_same_command_goes_on(rows, capsys):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from functools import partial
 
-import orjson
 import pandas as pd
 import pytest
+from batched import compared, judged
 from commands import Command
 from sample_runs import exit_code_of
-from servers import completion, fault_server, message
+from servers import fault_server
 
-import tablenodes as tn
 from tablenodes.cli import batch_call
 from tablenodes.tables import batches
 from tablenodes.workflow import workflow_stream  # noqa: F401 - before batches are made small
@@ -54,36 +54,12 @@ def asked(server, *more):
     return [*base, *more]
 
 
-def judged(exchange):
-    """Answer with the text of the prompt; refuse what ends in a seven."""
-    body = exchange.received.body
-    if orjson.loads(body)["messages"][-1]["content"].endswith("7"):
-        exchange.send(message(b'{"error": {"message": "no sevens", "code": "seven"}}', 400))
-    else:
-        exchange.send(message(completion(body)))
-
-
-def log_of(path):
-    made = pd.read_csv(path).drop(columns=["latency", "started"])
-    return made.sort_values(["node", "row"], ignore_index=True)
-
-
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_batches_make_the_table_that_a_whole_one_makes(flow, ending, capsys, tmp_path):
     """The same rows, columns and log, and the same words at the end; and a report of all nodes."""
     report = ("--report", "run.html") if ending == "csv" else ()
     with fault_server(judged) as server:
-        whole = exit_code_of(*asked(server, "-o", f"a.{ending}", "--log", "log-a.csv"))
-        first = capsys.readouterr().err
-        parts = exit_code_of(*asked(server, "-o", f"b.{ending}", "--log", "log-b.csv", "--memory", "300MB", *report))
-        second = capsys.readouterr().err
-    assert (whole, parts) == (3, 3)
-    tables = tn.read_table(f"a.{ending}"), tn.read_table(f"b.{ending}")
-    pd.testing.assert_frame_equal(*tables, check_dtype=False)
-    pd.testing.assert_frame_equal(log_of("log-a.csv"), log_of("log-b.csv"))
-    reasons = [[line for line in each.splitlines() if "failed with" in line] for each in (first, second)]
-    assert reasons[0] == reasons[1] != []
-    assert f"wrote b.{ending}: {ROWS} rows; journal b.{ending}.journal; log log-b.csv" in second
+        second = compared(partial(asked, server), ending, ROWS, capsys, *report)
     if report:
         assert "; report run.html" in second
         assert "Report of ask, note, again, last" in (tmp_path / "run.html").read_text()
