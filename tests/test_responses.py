@@ -85,6 +85,12 @@ def test_what_an_answer_means_is_read_from_what_it_says(name):
     assert (verdict.prompt_tokens, verdict.completion_tokens, verdict.total_tokens) == (5, 4, 9)
 
 
+def test_a_response_that_is_not_finished_is_called_so():
+    """It is none that lacks something, and asking again in the same way leads to no other."""
+    (said,) = {judged(orjson.dumps(MEANT[name][0])).message for name in ("in progress", "queued")}
+    wording(said)
+
+
 def test_texts_calls_and_usage_have_the_words_of_a_chat():
     """The texts of an answer are one; calls are rows; cached and reasoning tokens are counted."""
     bodies = [response(said("It ", "is "), CALL, said("good")), response(CALL)]

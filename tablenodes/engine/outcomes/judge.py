@@ -16,7 +16,7 @@ from .body_form import BLANK, form_of
 from .error_codes import NOTHING, ServerError, circuit_of
 from .error_words import names_an_error, says_something
 from .finish_reasons import says
-from .response_objects import choices_of, counted
+from .response_objects import choices_of, counted, is_underway
 from .rules import Failure, Rule
 from .server_errors import error_object, quoted, server_error, status_of
 
@@ -292,7 +292,8 @@ class _Failing:
         else:
             error = error_object({name: value for name, value in document.items() if name not in _ANSWERS})
             if not names_an_error(document):
-                return self._by_rule(rules.NO_CHOICES, error, tokens=tokens)
+                rule = rules.UNDERWAY if is_underway(document) else rules.NO_CHOICES
+                return self._by_rule(rule, error, tokens=tokens)
         status = status_of(error)
         known = 400 <= status < 600
         circuit = circuit_of(status, error)

@@ -27,10 +27,15 @@ def choices_of(document: Any) -> list[Any] | None:
     if type(choices) is list:
         return choices
     output = document.get("output")
-    status = document.get("status")
-    if type(output) is not list or (type(status) is str and status in _UNDERWAY):
+    if type(output) is not list or is_underway(document):
         return None
     return [_choice(document, [item for item in output if type(item) is dict])]
+
+
+def is_underway(document: dict[str, Any]) -> bool:
+    """Check whether an object is a response that its server still works at."""
+    status = document.get("status")
+    return type(document.get("output")) is list and type(status) is str and status in _UNDERWAY
 
 
 def _choice(document: dict[str, Any], output: list[dict[str, Any]]) -> dict[str, Any]:

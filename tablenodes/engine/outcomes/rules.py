@@ -148,6 +148,7 @@ OPTION_RULE = Rule("http_error", _NOT_EXECUTED, False, "the server refused strea
 EMPTY_BODY = Rule("empty_body", _AMBIGUOUS, True, "the answer is empty")
 IN_BAND = Rule("in_band_error", _AMBIGUOUS, True, "the answer has an error instead of a result")
 NO_CHOICES = IN_BAND._replace(words="the answer has no choices")
+UNDERWAY = IN_BAND._replace(words="the response is not finished; ask for it without `background`")
 FAILED_CHOICE = IN_BAND._replace(words="the model ended with an error")
 UNREADABLE = Rule("decode_error", _AMBIGUOUS, True, "the answer cannot be read as JSON")
 NOT_AN_OBJECT = UNREADABLE._replace(words="the answer is not a JSON object")
