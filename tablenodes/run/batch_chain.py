@@ -63,9 +63,9 @@ class BatchChain:
             self._compare()
         if link.fingerprint is None:
             return
-        places = self._places.end(link.start)
+        places, keys = self._places.end(link.start)
         if link.adds_nothing and 0 not in places and places.count(REJECTED) < len(places):
-            self._journal.mark(link.fingerprint, places)
+            self._journal.mark(link.fingerprint, places, keys)
 
     def _compare(self) -> None:
         """Compare what is said of the plan with what was before the last batch."""

@@ -20,6 +20,7 @@ from .windows import Windows
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from ..engine.journal.journal import Row
     from ..engine.journal.recorder import JournalRecorder
     from ..engine.sink import End, Source
     from ..tables import Spill, TableView
@@ -171,7 +172,7 @@ class LateWindows(Windows):
                 key, row = recorder.looked_up(item)
                 if row is None or not late.is_like(item) or not recorder.reuses(row):
                     yield from self._decided(late, recorder.recalled_as(item, key, row))
-                elif self._has_put_off(late, item.key, row[0]):
+                elif self._has_put_off(late, item.key, row):
                     yield late.start, BREATH
             if self.failure is not None:
                 raise self.failure
@@ -181,11 +182,11 @@ class LateWindows(Windows):
                 return
             yield 0, BREATH
 
-    def _has_put_off(self, late: LateBatch, row: int, place: int) -> bool:
+    def _has_put_off(self, late: LateBatch, key: int, row: Row) -> bool:
         """Add a row to those that end later; return whether the loop is to take a turn now."""
-        late.places.append(place)  # type: ignore[attr-defined] # an array by now
+        late.places.append(row[0])  # type: ignore[attr-defined] # an array by now
         if self._recorder.places is not None:
-            self._recorder.places.put(row, place)
+            self._recorder.places.put(key, row[0], row[1:3])
         self._looked_up += 1
         if late.view is None or len(late.places) < len(late.view):
             return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -119,27 +118,14 @@ class Journal:
     def _read_block(self, number: int) -> Any:
         return self._execute(_BLOCK, (number,)).fetchone()
 
-    def mark(self, fingerprint: bytes, places: Sequence[int]) -> None:
-        """Record where the rows of a batch are, which are on the disk."""
-        found = batch_marks.in_a_row(places)
-        keys = None if found is None else self.keys(found)
-        self._marks.append(batch_marks.mark_of(fingerprint, places, keys and keys[2]))
+    def mark(self, fingerprint: bytes, places: Sequence[int], keys: int) -> None:
+        """Record where the rows of a batch are; `keys` is the check sum over their keys."""
+        self._marks.append(batch_marks.mark_of(fingerprint, places, keys))
 
     def marked(self, fingerprint: bytes) -> Sequence[int] | None:
         """Return where the rows of a batch are; None of one that has no mark, or a damaged one."""
         found = next(self._marks_on_disk("WHERE fingerprint = ?", (fingerprint,)), None)
         return None if found is None else batch_marks.places_of(found)
-
-    def keys(self, places: range) -> tuple[bytes, Sequence[int], int]:
-        """Return the digests and occurrences of these places, and their check sum."""
-        found = self._execute(_KEYS, (places[0], places[-1])).fetchall()
-        digests, occurrences = zip(*found, strict=True) if found else ((), ())
-        whole = b"".join(digests)
-        return (
-            whole,
-            occurrences,
-            zlib.crc32(repr(occurrences).encode() if any(occurrences) else b"", zlib.crc32(whole)),
-        )
 
     def vouched(self) -> Iterator[tuple[range, bytes, Sequence[int]]]:
         """Yield digests and occurrences of places that follow each other, where they are those of a batch's mark."""
@@ -149,9 +135,10 @@ class Journal:
             if places and (found := batch_marks.in_a_row(places)):
                 marked[found] = keys
         for places in sorted(marked, key=lambda each: each.start):
-            digests, occurrences, keys = self.keys(places)
-            if keys == marked[places] and len(occurrences) == len(places):
-                yield places, digests, occurrences
+            keys = self._execute(_KEYS, (places[0], places[-1])).fetchall()
+            digests, occurrences = zip(*keys, strict=True) if keys else ((), ())
+            if len(keys) == len(places) and batch_marks.sum_of(digests, occurrences) == marked[places]:
+                yield places, b"".join(digests), occurrences
 
     def _marks_on_disk(self, which: str = "", parameters: tuple[Any, ...] = ()) -> Iterator[Row]:
         has_any = self.rows and self._execute(batch_marks.HAS_ANY).fetchone()

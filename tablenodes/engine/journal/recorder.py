@@ -135,7 +135,7 @@ class JournalRecorder(Recorder):
         if not again:
             self.reused += 1
             if self.places is not None:
-                self.places.put(call.key, entry.place)
+                self.places.put(call.key, entry.place, entry.key)
             return call.key, _end(call, entry)
         self.doubtful += entry.last is None
         self._entries[call.key] = entry
@@ -250,7 +250,7 @@ class JournalRecorder(Recorder):
         entry = self._entries.pop(key, None)
         self.earlier.pop(key, None)
         if self.places is not None and entry is not None:
-            self.places.put(key, entry.place)
+            self.places.put(key, entry.place, entry.key)
 
     def commit(self) -> None:
         self.journal.commit()
