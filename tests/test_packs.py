@@ -344,6 +344,7 @@ def test_no_vector_comes_to_another_row(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_no_vector_comes_to_another_row_in_many_runs(tmp_path):
     """The same as before."""
     assert sum(simulated(seed, tmp_path) for seed in range(1_000, 1_400)) > 10_000
