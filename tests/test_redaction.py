@@ -27,7 +27,7 @@ def test_a_key_is_masked_wherever_it_is(form, where):
     parts = {"body": b"a ", "headers": b"X: 1\r\n", "message": "no: "}
     secret = FORMS[form]
     parts[where] += secret if where == "message" else secret.encode()
-    masked = Redaction([KEY.encode(), b"other-key"])(Answer(1, 200, **parts))
+    masked = Redaction([KEY.encode(), b"other-key"]).masked(Answer(1, 200, **parts))
     assert secret not in f"{masked.body!r}{masked.headers!r}{masked.message}"
     assert getattr(masked, where) in (b"a ***", b"X: 1\r\n***", "no: ***")
     assert (masked.key, masked.status) == (1, 200)
@@ -44,32 +44,32 @@ def test_a_key_in_jsons_escapes_is_masked(form, every):
     """A reader of the JSON would see the key: it is masked, and the rest stays as it was written."""
     body = f'{{"a":"\\u00e9 {escaped(FORMS[form], every)} \\u0041"}}'
     assert FORMS[form] in json.loads(body)["a"]
-    masked = Redaction([KEY.encode()])(Answer(1, 200, b"", body.encode())).body
+    masked = Redaction([KEY.encode()]).masked(Answer(1, 200, b"", body.encode())).body
     assert masked == b'{"a":"\\u00e9 *** \\u0041"}'
 
 
 def test_escapes_without_a_key_are_left_alone():
     """Nothing is copied."""
     answer = Answer(1, 200, b"", b'{"a":"\\u003cb\\u003e \\/"}')
-    assert Redaction([KEY.encode()])(answer) is answer
+    assert Redaction([KEY.encode()]).masked(answer) is answer
 
 
 def test_an_answer_without_a_key_is_the_very_same():
     """Nothing is copied."""
     answer = Answer(1, 200, b"X: 1\r\n", b"sk-a/b", message="lone \udcff")
-    assert Redaction([KEY.encode()])(answer) is answer
+    assert Redaction([KEY.encode()]).masked(answer) is answer
 
 
 def test_a_short_secret_masks_no_words():
     """ "test" as a key would make holes in every other answer."""
     answer = Answer(1, 200, b"", b"a test")
-    assert Redaction([b"test"])(answer) is answer
+    assert Redaction([b"test"]).masked(answer) is answer
 
 
 def test_a_short_key_is_masked_after_bearer():
     """There it is no word; alone it may be one."""
     with opened(Connection("http://localhost:1/v1", api_key="sk-x")) as endpoint:
-        masked = Redaction(endpoint.secrets)(Answer(1, 401, b"", b"no: Bearer sk-x, in a task-x"))
+        masked = Redaction(endpoint.secrets).masked(Answer(1, 401, b"", b"no: Bearer sk-x, in a task-x"))
     assert masked.body == b"no: ***, in a task-x"
 
 

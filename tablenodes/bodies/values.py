@@ -301,7 +301,12 @@ class SpokenValue(Varying):
         content = typing.below(0).below("content")
         prompt = _bound(self.prompt, row, content, f"{path}[{last}].content")
         if self.system is None:
-            return lambda cells: self.messages(prompt(cells), None)
+
+            def said(cells: Cells) -> Any:  # what `messages` does: most rows come through here
+                text = prompt(cells)
+                return None if text is None else [{"role": "user", "content": text}]
+
+            return said
         system = _bound(self.system, row, content, f"{path}[0].content")
         return lambda cells: self.messages(prompt(cells), system(cells))
 

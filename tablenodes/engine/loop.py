@@ -230,16 +230,18 @@ class Loop:
 
     def _begin(self, chosen: list[Call], now: float) -> None:
         """Begin calls, all of which are in the journal by now, if there is one."""
+        started, start, keeps = self.scheduler.started, self.transport.start, self._keeps
+        per_token, most = policy.BYTES_PER_TOKEN, policy.MAY_HAVE_IMAGES
         for call in chosen:
-            size = len(call.body)
-            tokens = size // policy.BYTES_PER_TOKEN if size < policy.MAY_HAVE_IMAGES else tokens_of(call.body)
-            seconds = self.scheduler.started(call.key, now, tokens, call.body)
-            if self._keeps:
-                self._unsent.add(call.key)
+            key, _, body, total, _, _ = call
+            size = len(body)
+            seconds = started(key, now, size // per_token if size < most else tokens_of(body), body)
+            if keeps:
+                self._unsent.add(key)
             try:
-                self.transport.start(call if call.total <= seconds else call._replace(total=seconds))
+                start(call if total <= seconds else call._replace(total=seconds))
             except BaseException as error:  # noqa: BLE001 - as in `_events`
-                self._break_off(error, call.key, chosen, now)
+                self._break_off(error, key, chosen, now)
                 break
 
     def _break_off(self, error: BaseException, key: int, chosen: list[Call], now: float) -> None:
@@ -288,7 +290,7 @@ class Loop:
         """Wait for answers and use them."""
         begun = self.scheduler.begun
         for event in self._events(seconds):
-            if type(event) is Answer and event.key in begun:  # a user's transport may give what nobody asked for
+            if type(event) is Answer and event[0] in begun:  # a user's transport may give what nobody asked for
                 self._settle(event)
 
     def _events(self, seconds: float) -> list[Event]:
@@ -302,16 +304,17 @@ class Loop:
 
     def _settle(self, answer: Answer) -> None:
         """Use an answer: it is its call's end, or the call will be tried again."""
-        key = answer.key
+        key = answer[0]
         call = self._calls[key]
         answer = self.redact(answer)
+        _, _, body, _, judge, _ = call
         try:
-            verdict = call.judge(answer, call.body)
+            verdict = judge(answer, body)
         except Exception as error:  # noqa: BLE001 - the answer is kept, and the others go on
             words = f"an error in tablenodes ({type(error).__name__})"
             verdict = Verdict("internal_error", Failure.FINAL, words, may_have_run=True)
         if self.budget is not None:
-            self.budget.settle(answer, verdict, call.body)
+            self.budget.settle(answer, verdict, body)
             self._stop_if_spent()
         meant, kept = verdict, False
         if self._failed and (tried := self._failed.get(key)) is not None:
@@ -322,7 +325,7 @@ class Loop:
                 answer = answer.after(*tried.answer[1:4])
         if verdict.circuit == "model":
             self._models_matter = True
-        model = model_of(call.body) if self._models_matter else None
+        model = model_of(body) if self._models_matter else None
         done = self.scheduler.answered(key, verdict, answer.sends, self.clock(), model)
         if self._keeps:
             held = done is None and meant.kind is Failure.FINAL

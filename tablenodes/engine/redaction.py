@@ -28,7 +28,7 @@ class Redaction:
         self._forms = tuple(sorted(forms, key=len, reverse=True))  # one secret may begin with another
         self._pattern: re.Pattern[bytes] | None = None
 
-    def __call__(self, answer: Answer) -> Answer:
+    def masked(self, answer: Answer) -> Answer:
         """Return the answer without the secrets; the very same object where it holds none."""
         if not self._forms:
             return answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -172,14 +173,12 @@ def _of_when(problem: Problem, when: When) -> Problem:
 
 
 def _all_cells(plan: RowPlan, view: TableView, context: Context) -> Iterator[Any]:
-    if OUTPUTS not in plan.columns or context.upstream is None:
-        yield from view.rows(plan.columns)
-        return
-    at = plan.columns.index(OUTPUTS)
     upstream = context.upstream
-    for row, cells in enumerate(view.rows([name for name in plan.columns if name != OUTPUTS])):
-        found = upstream(row)
-        yield found if isinstance(found, Rejected) else (*cells[:at], found, *cells[at:])
+    if OUTPUTS not in plan.columns or upstream is None:
+        return view.rows(plan.columns)
+    at, others = plan.columns.index(OUTPUTS), view.rows([name for name in plan.columns if name != OUTPUTS])
+    found = zip(others, map(upstream, count()), strict=False)
+    return (each if isinstance(each, Rejected) else (*cells[:at], each, *cells[at:]) for cells, each in found)
 
 
 def of_rows(context: Context, rows: Sequence[int]) -> Context:

@@ -141,7 +141,7 @@ class Engine:
             scheduler,
             sink if self._packs is None else self._packs,
             recorder if self._packs is None else PackRecorder(recorder, self._packs),
-            redaction if asked else lambda answer: redacted(answer, redaction),
+            redaction.masked if asked else lambda answer: redacted(answer, redaction),
             grace=limits.grace,
             on_turn=on_turn,
             budget=budget,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import repeat
+from itertools import chain, repeat
 from operator import eq
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -82,15 +82,15 @@ class TableView(ABC):
                 raise ColumnError(f"the table has no column {name!r}{nearest(name, self.columns)}")
         if len(columns) == 0:
             return repeat((), len(self))
-        return self._rows([self._column(name) for name in columns])
+        return chain.from_iterable(self._parts([self._column(name) for name in columns]))
 
-    def _rows(self, columns: list[Column]) -> Iterator[tuple[Any, ...]]:
+    def _parts(self, columns: list[Column]) -> Iterator[Iterator[tuple[Any, ...]]]:
         start, length = 0, len(self)
         while start < length:
             stop = min(start + ROWS, length)
             while stop - start > 1 and sum(column.size(start, stop) for column in columns) > BYTES:
                 stop = start + (stop - start) // 2
-            yield from zip(*(column.read(start, stop) for column in columns), strict=True)
+            yield zip(*(column.read(start, stop) for column in columns), strict=True)
             start = stop
 
     def is_text_or_number(self, name: str) -> bool:

@@ -29,6 +29,10 @@ class Mark(NamedTuple):
     guess: float
 
 
+Sent = tuple[float, int, float, float, float]
+"""What a `Mark` has, in a plain tuple: that of every call is made, and hardly one is needed."""
+
+
 class _Trust(enum.IntEnum):
     """What is believed about the way an allowance is refilled; each refusal that belies it lowers it by one."""
 

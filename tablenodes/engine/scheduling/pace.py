@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from .. import policy
 from ..outcomes.rules import Failure
 from ..response_head import rate_limits
-from .allowance import UNLIMITED, Allowance, Mark
+from .allowance import UNLIMITED, Allowance, Mark, Sent
 from .evidence import History
-
-_new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 
 _MINUTE = 60.0
 _UNUSED = frozenset((Failure.NOT_EXECUTED, Failure.THROTTLED))  # failures of calls that used up no allowance
@@ -124,7 +121,7 @@ class Pacing:
         for allowance in self._allowances or ():
             allowance.disregard()
 
-    def started(self, now: float, tokens: float) -> Mark:
+    def started(self, now: float, tokens: float) -> Sent:
         """Count a call of about `tokens` tokens, 0 where nobody knows; `answered` needs the mark that is returned."""
         guess = tokens or policy.TOKENS_GUESS
         cost = guess * self._counted / self._guessed
@@ -146,17 +143,17 @@ class Pacing:
                 asks = requests.take(now, self._calls, 1.0)
                 if token_allowance.take(now, self._tokens, cost) or asks:
                     self._read_from = 0
-        mark: Mark = _new(Mark, (now, self._calls, self._tokens, cost, guess))
-        return mark
+        return now, self._calls, self._tokens, cost, guess
 
     def answered(
-        self, mark: Mark, told: bytes | None, tokens: int | None, in_flight: int, now: float, *, kind: Failure | None
+        self, sent: Sent, told: bytes | None, tokens: int | None, in_flight: int, now: float, *, kind: Failure | None
     ) -> None:
-        """Learn from the answer to the call of a mark.
+        """Learn from the answer to a call; `sent` is its mark.
 
         `told` are the header lines in lower case, where they tell of allowances; `tokens` are those that the server
         counted, `in_flight` the calls that are not answered yet; `kind` is None where the answer is no failure.
         """
+        mark = Mark(*sent)
         if tokens:
             kept = 1 - policy.TOKENS_MEMORY
             self._counted = kept * self._counted + tokens

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import policy
 from ..outcomes.rules import HEARD, Failure
 from .admission import Admission
+from .allowance import Mark, Sent
 from .attempts import Attempts, Done, Turns, backoff, most_failures, server_delay, throttle
 from .circuits import Circuits
 from .stops import Wait
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from ...settings import Limits, Retry
     from ..outcomes.judge import Verdict
-    from .allowance import Mark
 
 
 _OUTAGE_KINDS = frozenset((Failure.NOT_EXECUTED, Failure.THROTTLED, Failure.SERVER_ERROR))  # many in a row: an outage
@@ -67,7 +67,7 @@ class Scheduler:
         self._most_failures = most_failures(retry, at_most_once=self._at_most_once)
         self._most = None if limits.max_requests is None else limits.max_requests - sent_before
         self._budget = math.inf if limits.token_budget is None else limits.token_budget
-        self._in_flight: dict[int, Mark] = {}
+        self._in_flight: dict[int, Sent] = {}
         self._granted: dict[int, int] = {}
         self.repeats, self._may_grow = 0, False  # sends that a transport has repeated; whether `_most` may grow
         self._rows: dict[int, Attempts] = {}  # those that have failed, in flight again or waiting
@@ -161,10 +161,10 @@ class Scheduler:
 
         A transport that repeats a request by itself is counted so, and stopped where a repeat is not allowed.
         """
-        granted = self._granted.get(key, 0)
-        if granted and not self._may_repeat(key, granted):
-            return False
-        self.repeats += granted > 0
+        if granted := self._granted.get(key, 0):
+            if not self._may_repeat(key, granted):
+                return False
+            self.repeats += 1
         self._granted[key] = granted + 1
         return True
 
@@ -186,31 +186,31 @@ class Scheduler:
         Returns the row's end; None where the row is kept, and comes out of `next_retry` later. `model` is the one that
         was asked, so that a model that the server does not know stops its own rows only.
         """
-        mark = self._in_flight.pop(key)
+        at, _, _, _, guess = sent = self._in_flight.pop(key)
         self.sent += sends
         granted = self._granted.pop(key, 0) if self._granted else 0
         if granted > 1 or sends > 1:
             self.repeats -= max(0, granted - 1)
             self.retries[Failure.NOT_EXECUTED.value] += max(0, sends - 1)
-        if verdict.total_tokens:
-            self.tokens += verdict.total_tokens
+        if (tokens := verdict.total_tokens) is not None:
+            self.tokens += tokens
         kind = verdict.kind
         if self._pacing.active or verdict.told is not None:
             in_flight, told = len(self._in_flight), self.admission.heeded(verdict, now)
-            self._pacing.answered(mark, told, verdict.total_tokens, in_flight, now, kind=kind)
+            self._pacing.answered(sent, told, tokens, in_flight, now, kind=kind)
         if self._most is not None or self.tokens >= self._budget:
             self._stop_if_spent()
         if kind is None or kind is Failure.UNUSABLE:  # the server is well: it answered
-            self._largest = mark.guess if mark.guess > self._largest else self._largest
+            self._largest = guess if guess > self._largest else self._largest
             self.admission.served_at = now
             if self._failing:
-                self._recovered(key, verdict, model, mark.at, now)
+                self._recovered(key, verdict, model, at, now)
             if self._window.size < self._window.limit:
                 self._window.widen()
             if key not in self._rows and (kind is None or not self._retry.unusable):
                 self.first_try += kind is None and sends == 1
-                return _new(Done, (key, verdict, sends, verdict.may_have_run, mark.at))  # type: ignore[no-any-return]
-        return self._settle(key, mark, verdict, sends, now, model)
+                return _new(Done, (key, verdict, sends, verdict.may_have_run, at))  # type: ignore[no-any-return]
+        return self._settle(key, Mark(*sent), verdict, sends, now, model)
 
     def _recovered(self, key: int, verdict: Verdict, model: str | None, started_at: float, now: float) -> None:
         """Record a success after failures."""
@@ -342,7 +342,7 @@ class Scheduler:
         mark, row = self._in_flight.pop(key, None), self._rows.get(key)
         sends = max(1, self._granted.pop(key, 0))
         self.sent += sends
-        return sends, row.began_at if row is not None else mark and mark.at
+        return sends, row.began_at if row is not None else mark and mark[0]
 
     def stop(self, reason: str, words: str = "") -> None:
         """Send nothing any more. Rows that wait for a retry end with the verdict that they have."""

@@ -106,13 +106,14 @@ class Transfer:
     """
 
     call: Call
+    key: int  # the call's
 
     def __init__(self, common: Common, lane: Lane) -> None:
         self.common = common
         self.lane = lane
         self.request: Request | None = None
         self.proxy = ""
-        self.secure = self.sends_body = False
+        self.secure = self.sends_body = self.is_large = False
         self.total = 0.0
         self.descriptor = -1  # of the connection over which it was sent
         self.stale = self.over_kept = False
@@ -141,6 +142,7 @@ class Transfer:
     def begin(self, call: Call, now: float) -> None:
         """Carry a call from now on."""
         self.call = call
+        self.key, _, body, total, _, _ = call
         self.started = now
         self.sends = 0
         self.common.unsent += 1
@@ -151,10 +153,11 @@ class Transfer:
         if self.opened:
             self.opened.clear()
         if self.sends_body:
-            self.set(pycurl.POSTFIELDS, call.body)
-        if call.total != self.total:
-            self.total = call.total
-            self.set(pycurl.TIMEOUT_MS, max(1, round(call.total * 1000)))
+            self.set(pycurl.POSTFIELDS, body)
+        self.is_large = len(body) > _LARGE
+        if total != self.total:
+            self.total = total
+            self.set(pycurl.TIMEOUT_MS, max(1, round(total * 1000)))
 
     def may_send(self, address: str, own_address: str, port: int, own_port: int) -> int:
         """Answer libcurl whether it may send the request over the connection that it has."""
@@ -171,7 +174,7 @@ class Transfer:
                 if (stirred is None or descriptor in stirred or descriptor in lane.busy) and news(0):
                     self.stale = True
                     return _ABORT
-            if common.may_send is None or common.may_send(self.call.key):
+            if common.may_send is None or common.may_send(self.key):
                 common.unsent -= not self.sends
                 self.sends += 1
                 lane.busy.discard(self.descriptor)
@@ -216,7 +219,7 @@ class Transfer:
 
         It is one by its first bytes, and by its head where they do not tell.
         """
-        common, key = self.common, self.call.key
+        common, key = self.common, self.key
         if piece:
             common.events.append(Chunk(key, piece))
         form = beginning.form or beginning.push(piece)
@@ -235,8 +238,8 @@ class Transfer:
         if status < 200 or not head or self.proxy or head[-1] != b"\r\n" or head.count(b"\r\n") != 1:
             return self.failure(pycurl.E_OK, "", now)
         body = self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
-        key, headers, elapsed = self.call.key, b"".join(head[1:-1]), now - self.started
-        made: Answer = _new(Answer, (key, status, headers, body, None, "", self.sends, self.over_kept, elapsed))
+        headers, elapsed = b"".join(head[1:-1]), now - self.started
+        made: Answer = _new(Answer, (self.key, status, headers, body, None, "", self.sends, self.over_kept, elapsed))
         return made
 
     def failure(self, code: int, words: str, now: float) -> Answer:
@@ -261,7 +264,7 @@ class Transfer:
         if self.proxy and not self.secure and fault is None:
             fault, words = refused_in_its_place(self.proxy, status, b"".join(self.pieces)) or (fault, words)
         if fault in ("proxy", PROXY_LOGIN, PROXY_REFUSED):  # what came is not the server's
-            return Answer(self.call.key, None, b"", b"", fault, words, self.sends, elapsed=now - self.started)
+            return Answer(self.key, None, b"", b"", fault, words, self.sends, elapsed=now - self.started)
         return self.ended(fault, words, now)
 
     def ended(self, fault: str | None, words: str, now: float) -> Answer:
@@ -272,8 +275,8 @@ class Transfer:
             status = None
         # libcurl repeats a request only where a reused connection was dead.
         reused = self.sends > 0 and (self.refused or self.handle.getinfo(pycurl.NUM_CONNECTS) == 0)
-        key, body, elapsed = self.call.key, b"".join(self.pieces), now - self.started
-        return Answer(key, status, headers, body, fault, words, self.sends, reused, elapsed)
+        body, elapsed = b"".join(self.pieces), now - self.started
+        return Answer(self.key, status, headers, body, fault, words, self.sends, reused, elapsed)
 
     def drop(self) -> None:
         """Forget what it carried; its handle is kept for another call."""
@@ -281,7 +284,7 @@ class Transfer:
         self.lane.busy.discard(self.descriptor)
         self.head.clear()
         self.pieces.clear()
-        if len(self.call.body) > _LARGE:
+        if self.is_large:
             self.set(pycurl.POSTFIELDS, b"")
 
     def final_head(self, status: int) -> tuple[bytes, bool]:

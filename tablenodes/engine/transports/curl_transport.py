@@ -30,14 +30,14 @@ class CurlTransport(Carrying):
     def start(self, call: Call) -> None:
         if self._process != os.getpid():
             self._leave_to_parent()
-        kind = self._kind if len(call.body) <= AT_ONCE else SocketLane
+        key, request, body, _, _, _ = call
+        kind = self._kind if len(body) <= AT_ONCE else SocketLane
         spare = self._spare[kind]
         transfer = spare.pop() if spare else self._new_transfer(kind)
-        request = call.request
         if transfer.request is not request:
             transfer.configure(request, self._options_of(request))
         transfer.begin(call, self.clock())
-        self._in_flight[call.key] = transfer
+        self._in_flight[key] = transfer
         transfer.lane.begin(transfer.handle)
 
     def cancel(self, key: int) -> None:
@@ -188,9 +188,9 @@ class CurlTransport(Carrying):
 
     def _release(self, transfer: Transfer) -> None:
         """Remove a transfer, which closes its connection unless the exchange is complete; keep its handle."""
-        del self._in_flight[transfer.call.key]  # first: whatever comes in between, nothing is taken out twice
+        del self._in_flight[transfer.key]  # first: whatever comes in between, nothing is taken out twice
         transfer.lane.remove(transfer.handle)
         if self._common.last_piece:
-            self._common.last_piece.pop(transfer.call.key, None)
+            self._common.last_piece.pop(transfer.key, None)
         transfer.drop()
         self._spare[type(transfer.lane)].append(transfer)

@@ -294,7 +294,7 @@ def redacted(answer: Answer, redaction: Redaction) -> Answer:
 
     The very same where it holds none. A stream whose chunks hold one in pieces is written anew, as one chunk.
     """
-    answer = redaction(answer)
+    answer = redaction.masked(answer)
     body = answer.body
     if body[:1] == b"{" or b"data:" not in body:
         return answer
