@@ -70,8 +70,10 @@ class Lane(ABC):
     """A CurlMulti with `width` handles; `timer` says when to call `run`, 0 for at once.
 
     `stirred` are the sockets on which something may have come; None where nobody knows. Those of calls whose answer is
-    not fetched yet are `busy`.
+    not fetched yet are `busy`. It has `room` for so many handles.
     """
+
+    room = WIDTH
 
     def __init__(self, readiness: Readiness, by_descriptor: dict[int, Lane], common: Common) -> None:
         self.timer = NEVER
@@ -87,7 +89,7 @@ class Lane(ABC):
         self._common = common
         self._clock = common.clock
         multi.setopt(pycurl.M_PIPELINING, 0)
-        multi.setopt(pycurl.M_MAXCONNECTS, WIDTH + 8)
+        multi.setopt(pycurl.M_MAXCONNECTS, self.room + 8)
 
     @abstractmethod
     def begin(self, handle: pycurl.Curl) -> None:
@@ -162,6 +164,8 @@ class PerformLane(Lane):
     each exchange. libcurl reads a socket until it is empty, or sets its timer to go on; of a request it gives a part
     at a time and waits for the kernel to say that it takes more, so it must be no longer than `AT_ONCE`.
     """
+
+    room = 32  # libcurl looks at each of them whenever something has come for one
 
     def __init__(self, readiness: Readiness, by_descriptor: dict[int, Lane], common: Common) -> None:
         super().__init__(readiness, by_descriptor, common)

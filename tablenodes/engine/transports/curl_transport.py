@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...secret import Veiled
 from ..calls import Call, Event, Request
-from .curl_lane import AT_ONCE, NARROW, NEVER, WIDTH, Common, Lane, PerformLane, Readiness, SocketLane, readiness
+from .curl_lane import AT_ONCE, NARROW, NEVER, Common, Lane, PerformLane, Readiness, SocketLane, readiness
 from .curl_transfer import Options, Transfer, options_of
 from .network_environment import certificates, proxy_for, sockets_allowed
 from .wrapper import Carrying
@@ -126,7 +126,7 @@ class CurlTransport(Carrying):
         return options
 
     def _new_transfer(self, kind: type[Lane]) -> Transfer:
-        roomy = [lane for lane in self._lanes if type(lane) is kind and lane.width < WIDTH]
+        roomy = [lane for lane in self._lanes if type(lane) is kind and lane.width < lane.room]
         lane = roomy[-1] if roomy else kind(self._readiness, self._by_descriptor, self._common)
         if not roomy:
             self._lanes.append(lane)
