@@ -19,7 +19,7 @@ from .calls import Answer, Call
 from .outcomes.judge import Verdict
 from .outcomes.rules import Failure
 from .outcomes.server_errors import server_error
-from .pack_answers import Parts, Usable, spanned_parts, taken_apart, written_parts
+from .pack_answers import Parts, spanned_parts, taken_apart, written_parts
 from .sink import NOT_SENT, OK, UNUSABLE, End, unanswered
 from .vector_bodies import VectorBodies
 from .vector_spans import Spans, spans_of
@@ -74,20 +74,29 @@ class Packs:
 
     A pack's call has a key below 0. A pack that is refused is halved, down to the row that is refused alone; `sizes`
     says of each row with how many it was answered. The vectors go straight to `bodies`, where those are kept.
+    `among` is given where other nodes' calls are among them: the key above that of the first pack, how many nodes there
+    are, and where all packs are kept. What keys leave, divided by that, is the node.
     """
 
     def __init__(
-        self, sink: Sink, recorder: Recorder, most: int, usable: Usable, bodies: VectorBodies | None = None
+        self,
+        sink: Sink,
+        recorder: Recorder,
+        most: int,
+        usable: Any,
+        bodies: VectorBodies | None = None,
+        among: tuple[int, int, dict[int, Pack]] | None = None,
     ) -> None:
         self._sink, self._known, self._most = sink, recorder, most
         self._usable, self._bodies = usable, bodies
-        self.packs: dict[int, Pack] = {}  # by the keys of their calls
+        self._last, self._nodes, kept = (0, 1, None) if among is None else among
+        self._position = self._last % self._nodes
+        self.packs: dict[int, Pack] = {} if kept is None else kept  # by the keys of their calls
         self._groups: dict[tuple[Any, ...], _Group] = {}
         self._ready: deque[Call] = deque()
         self._halves: deque[Sequence[Call]] = deque()
         self._sent: dict[int, tuple[int, bool]] = {}  # of rows that were in packs that were refused: their sends
         self._source: Source = iter(())
-        self._last = 0
         self._sizes = array("H")
         _keep_memory()
 
@@ -108,7 +117,7 @@ class Packs:
             if self._ready:
                 return self._ready.popleft()
             for item in self._source:
-                if type(item) is not Call:
+                if type(item) is not Call or (self._nodes > 1 and item.key % self._nodes != self._position):
                     return item
                 self._gather(item)
                 break
@@ -178,7 +187,7 @@ class Packs:
         first = group.calls[0]
         if len(group.calls) == 1:
             return first
-        self._last -= 1
+        self._last -= self._nodes
         self.packs[self._last] = pack = Pack(group.calls, group.weights)
         template = group.name[0]
         rest = b"}" if template == b"{}" else b"," + template[1:]
@@ -242,15 +251,19 @@ class Packs:
         parts = pack.parts if end.outcome == OK else None
         if end.outcome == UNUSABLE:
             end = end._replace(body=error_body(UNUSABLE, str(end.message)), prompt_tokens=None, total_tokens=None)
-        if pack.calls[-1].key >= len(self._sizes):
-            self._sizes.extend([0] * (pack.calls[-1].key + 1 - len(self._sizes)))
-        sizes, size = self._sizes, len(pack.calls) if end.attempts else 0
+        if self._nodes == 1:
+            self._note_size([call.key for call in pack.calls], len(pack.calls) if end.attempts else 0)
         is_new = not (self._sent or self._known.keeps or self._known.earlier)
         accept = self._sink.accept if is_new else self._end_known
         ends = repeat(end, len(pack.calls)) if parts is None else _ends_of(end, parts)
         for call, own in zip(pack.calls, ends, strict=True):
-            sizes[call[0]] = size
             accept(call[0], own)
+
+    def _note_size(self, rows: Sequence[int], size: int) -> None:
+        if rows[-1] >= len(self._sizes):
+            self._sizes.extend([0] * (rows[-1] + 1 - len(self._sizes)))
+        for row in rows:
+            self._sizes[row] = size
 
     def _end_known(self, row: int, end: End) -> None:
         """End a row of a pack, with what is known of its earlier sends."""
@@ -274,9 +287,13 @@ class Packs:
 
     def finish(self, reason: str | None) -> None:
         """End what never began, or was in a pack that was refused and was not sent again."""
+        self.leave(reason)
+        self._sink.finish(reason)
+
+    def leave(self, reason: str | None) -> None:
+        """End what was in a pack that was refused and was not sent again."""
         for row in [*self._sent]:
             self._end(row, unanswered(NOT_SENT, reason or "not sent"))
-        self._sink.finish(reason)
 
     def sizes(self, rows: int) -> list[int | None]:
         """Return of each row with how many it was sent in one request; None where it was sent alone, or not at all."""

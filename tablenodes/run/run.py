@@ -39,7 +39,7 @@ from .server_watch import ServerWatch, watched
 from .spending import Spending, pricing_of, spent_in
 from .summary import Met, Summary, notes_on, say_failures
 from .watch import Watch
-from .wiring import Engine, Reached, scheduler_at
+from .wiring import Engine, Packing, Reached, packing, scheduler_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -190,6 +190,9 @@ class Run:
     def _twins(self) -> Twins:
         return Twins(self.records, Keys(self.known_as), self.recorder, self._shared_ends())
 
+    def _packing(self) -> Packing | None:
+        return packing(self.asking, self.usable, self.records)
+
     def _scheduler(self) -> Scheduler:
         """Return what decides when each row is sent."""
         how: Any = {"at_most_once": self.at_most_once, "admission": self.admission}
@@ -278,9 +281,7 @@ class Run:
             on_text=self.options.on_text,
             budget=self._budget(),
             on_turn=self.watch,
-            pack=self.asking.pack,
-            use=self.usable,
-            bodies=self.records.body.packed if isinstance(self.records, Records) else None,
+            pack=self._packing(),
         )
 
     def _cost_limit(self) -> CostLimit | None:

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..engine.calls import Answer, Call, PlacedBody, Request, Transport
@@ -17,7 +18,7 @@ from ..engine.outcomes.judge import Verdict, judge
 from ..engine.packs import Packs
 from ..engine.redaction import Redaction
 from ..engine.scheduling import Admission, Budget, Scheduler, scheduler_for
-from ..engine.sink import Sink, Source, rejected
+from ..engine.sink import Records, Sink, Source, rejected
 from ..engine.transports.streams import Streams, Unasked, redacted
 from ..errors import EndedError
 from ..problems import Rejected
@@ -26,7 +27,9 @@ from ..settings import Limits, Timeout
 if TYPE_CHECKING:
     from ..connection.endpoint import Endpoint
     from .options import RunOptions
+    from .rows import Asking
 
+Packing = Callable[[Sink, Recorder], Any]
 OnText = Callable[[int, str], None]
 Judge = Callable[[Answer, bytes], Verdict]
 Placing = Callable[[PlacedBody], Request]
@@ -60,6 +63,14 @@ def scheduler_at(
         at_most_once=at_most_once,
         admission=admission,
     )
+
+
+def packing(asking: Asking, usable: Any, records: Any) -> Packing | None:
+    """Return what packs a node's rows, where many go in one request; their vectors go straight to what keeps them."""
+    if asking.pack is None:
+        return None
+    bodies: Any = records.body.packed if isinstance(records, Records) else None
+    return partial(Packs, most=asking.pack, usable=usable, bodies=bodies)
 
 
 class Reached(Protocol):
@@ -97,8 +108,7 @@ class Engine:
 
     `exact` has each send recorded before it is made: no repeat is allowed that only a transport knows of. `stream` says
     that a row may ask for a stream; `on_text` is told each row's text as it comes; `around` puts another transport
-    around the one that carries the bytes. Up to `pack` rows go in one request: `use` judges their parts,
-    and `bodies` keeps those.
+    around the one that carries the bytes. `pack` makes what packs many rows into one request.
     """
 
     def __init__(
@@ -116,9 +126,7 @@ class Engine:
         on_turn: Callable[[], None] | None = None,
         around: Callable[[Transport], Transport] | None = None,
         budget: Budget | None = None,
-        pack: int | None = None,
-        use: Any = None,
-        bodies: Any = None,
+        pack: Packing | None = None,
     ) -> None:
         self._endpoint = endpoint
         transport = endpoint.transport(
@@ -135,7 +143,7 @@ class Engine:
             transport, endpoint.timeout, redaction, on_text, stop, endpoint.idle_of
         )
         transport = self.streams
-        self._packs = None if pack is None else Packs(sink, recorder, pack, use, bodies)
+        self._packs = None if pack is None else pack(sink, recorder)
         self.loop = Loop(
             transport if around is None else around(transport),
             scheduler,

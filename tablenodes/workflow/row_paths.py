@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from .stream_gate import StreamGate
     from .stream_step import StreamStep
 
-_TOGETHER = 256  # rows that are worked on together where the store is read or written
 _OF_NO_ROW = -1  # in place of a call's key
 _AT_ONCE = 16  # fresh rows that are made ready together
 
@@ -61,7 +61,7 @@ class RowPaths:
         while True:
             if self._ready:
                 return self._ready.popleft()
-            if self._waits and self._go_on(_TOGETHER):
+            if self._waits and self._go_on():
                 continue
             if self._begun:
                 return self._begun.popleft()
@@ -149,12 +149,12 @@ class RowPaths:
 
     @property
     def _many(self) -> int:
-        return _TOGETHER if any(step.gathers for step in self._steps[: self._first + 1]) else _AT_ONCE
+        return max(_AT_ONCE, *(step.gathers for step in self._steps[: self._first + 1]))
 
-    def _go_on(self, least: int) -> bool:
+    def _go_on(self, least: float = math.inf) -> bool:
         """Work on rows that have come further, those that have come furthest; where they are gathered, on so many."""
         for step in reversed(self._steps[self._first + 1 :]):
-            if step.waiting and (not step.gathers or len(step.waiting) >= least):
+            if step.waiting and len(step.waiting) >= min(step.gathers, least):
                 self._waits -= len(step.waiting)
                 self._work(step)
                 return True

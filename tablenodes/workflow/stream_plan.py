@@ -47,8 +47,6 @@ def why_whole(workflow: Definition) -> str:
     if counted := counted_with_worker(workflow, workflow.limits):
         return f"{counted}; leave it out"
     asking = {name: kind for name, kind in kinds.items() if isinstance(kind, Asking)}
-    if packed := next((name for name, kind in asking.items() if kind.pack), None):
-        return f"node {packed!r} sends many rows in one request; leave pack out"
     return "" if asking or len(kinds) < len(workflow._steps) else "none of its nodes sends anything"
 
 
@@ -115,6 +113,7 @@ class StreamPlan:
         step.line = line
         step.asking, step.making = asking, making
         step.submission = kind if node._declared.later else None
+        step.gathers = max(step.gathers, (asking.pack or 0) if asking is not None else 0)
         if asking is not None:
             step.answers = asking.answers.streamed()
         step.models_differ = asking is not None and line.pricing.is_known and plan.constant("model") is None

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from .stream_submission import StreamSubmission
 
 
+TOGETHER = 256  # rows that are worked on together where the store is read or written
+
+
 class Deciding(NamedTuple):
     """What decides whether a row comes to a node: a plan, what this reads, and the condition."""
 
@@ -46,7 +49,8 @@ class StreamStep:
     """A node on the way of every row.
 
     `call` makes the call of a body by its key, of a node that sends. Rows wait in `waiting` until it is their turn;
-    where it `gathers`, many of them are worked on together: what they need of the store is read or written at once.
+    where it `gathers` some, so many are worked on together: what they need of the store is read or written at once, or
+    they go in one request.
     """
 
     call: Callable[[bytes, int], Any]
@@ -74,8 +78,9 @@ class StreamStep:
         self.reads_source = reader.is_of_source  # alone, and nothing that an earlier node made
         self.models_differ = False  # what a row asks for must be kept: it is paid by that
         self.follows: StreamStep | None = None  # whose answers it adds to conversations
-        self.gathers = CONVERSATION in node._declared.makes or CONVERSATION in plan.columns
-        self.gathers = self.gathers or node._declared.later
+        reads_store = CONVERSATION in node._declared.makes or CONVERSATION in plan.columns or node._declared.later
+        self.gathers = TOGETHER if reads_store else 0
+        self.is_packed = False  # whether the rows that end were in one request
         self.waiting: deque[Passage] = deque()
         self.counts: Counter[str] = Counter()
         self.requests = self.first_try = 0
@@ -114,9 +119,9 @@ class StreamStep:
 
     def use(self) -> Callable[[Any, Verdict], Verdict] | None:
         """Return what judges whether answers can be used; their documents are kept until their ends come."""
-        self.usable = usable = self.answers.usable()
+        self.usable = usable = self.answers.usable() if self.usable is None else self.usable
         if not self.answers.reads_documents:
-            return usable  # type: ignore[no-any-return] # each kind has its own
+            return usable
 
         def used(document: Any, verdict: Verdict) -> Verdict:
             self._document = document
@@ -128,8 +133,8 @@ class StreamStep:
         """Return what judges answers, and remembers why attempts failed."""
         failed, refusals = self._failed, self.refusals
 
-        def judged(answer: Answer, asked: bytes) -> Verdict:
-            verdict = judge(answer, asked)
+        def judged(answer: Answer, asked: bytes, use: Any = None) -> Verdict:
+            verdict = judge(answer, asked) if use is None else judge(answer, asked, use=use)  # type: ignore[call-arg]
             if verdict.kind is not None:
                 failed.setdefault(answer.key, []).append(verdict.kind.value)
                 refusals.refused(answer.key, verdict, lambda: model_of(asked))
@@ -147,7 +152,7 @@ class StreamStep:
         passage.ends[self.position] = end
         self.counts[outcome] += 1
         why = self._failed.pop(key, None) if self._failed else None
-        if end[5] or type(end) is SharedEnd:  # an earlier run's, or another row's
+        if end[5] or self.is_packed or type(end) is SharedEnd:  # an earlier run's, or of no request of its own
             return
         sends = end[3] - passage.earlier
         self.requests += sends
@@ -159,6 +164,15 @@ class StreamStep:
                 self.first_try += 1
         if why is not None:
             self.retries.update(why if outcome == OK else why[:-1])
+
+    def requested(self, key: int, outcome: str, sends: int) -> None:
+        """Count the request of many rows."""
+        why = self._failed.pop(key, None)
+        self.requests += sends
+        if why is not None:
+            self.retries.update(why if outcome == OK else why[:-1])
+        elif outcome == OK and sends == 1:
+            self.first_try += 1
 
     def asked(self, passages: Sequence[Passage]) -> Iterator[str | None]:
         """Yield the id of the conversation that each row was asked with; None where there is none."""

@@ -27,10 +27,11 @@ from ..run.run import SAMPLED, refuse, say_no_journal
 from ..run.server_watch import ServerWatch, together, watched
 from ..run.stream import Stream
 from ..run.summary import Summary, notes_on, say_failures
-from ..run.wiring import Reached, caller, scheduler_at
+from ..run.wiring import Packing, Reached, caller, scheduler_at
 from . import workflow_check
 from .row_paths import RowPaths
 from .runner import check_prices, say_doubts
+from .step_packs import StepPacks
 from .step_twins import StepTwins
 from .stream_gate import StreamGate
 from .stream_lines import LineCosts, LineQueue, StreamLines, lines_of
@@ -194,6 +195,16 @@ class WorkflowStream(Stream):
         plans: list[Any] = [step.plan for step in self._sending]
         return any(BODY in plan.columns if plan.streams is None else plan.streams for plan in plans)
 
+    def _packing(self) -> Packing | None:
+        packed = [step for step in self._sending if step.asking is not None and step.asking.pack is not None]
+        for step in packed:
+            step.use()
+        return partial(StepPacks, steps=packed, nodes=len(self._steps)) if packed else None
+
+    def _may_warm_up(self) -> bool:
+        first = next((step.asking for step in self._sending), None)
+        return super()._may_warm_up() and (first is None or first.pack is None)
+
     def _scheduler(self) -> Scheduler:
         if self._all is None:
             return super()._scheduler()
@@ -275,6 +286,7 @@ class WorkflowStream(Stream):
             self._say_how()
         source: Any = self._warmed(self._paths) if self._may_warm_up() else self._paths
         waits = [step.twins.is_full for step in self._sending if step.twins is not None]
+        source = self.engine.packed(source)
         if isinstance(scheduler, Switchboard):
             source = LineQueue(source, scheduler, len(self._lines))
             waits.append(source.is_full)
