@@ -131,7 +131,8 @@ class Spending:
     @property
     def _cached(self) -> int:
         """The tokens of prompts that were read from a cache, in this run; bodies are read only where they may tell."""
-        if not self._pricing.is_known and not any(map(_CACHED.search, filter(None, self._bodies[:_LOOKED_AT]))):
+        may_tell = self._used is not None or self._pricing.is_known
+        if not may_tell and not any(map(_CACHED.search, filter(None, self._bodies[:_LOOKED_AT]))):
             return 0
         ends = zip(self.columns["cached_tokens"], self._reused, strict=True)
         own = (tokens for tokens, reused in ends if not reused)

@@ -55,6 +55,7 @@ class StreamStep:
 
     call: Callable[[bytes, int], Any]
     answers: RowAnswers = TEXTS
+    shows_body = False  # or nobody looks at a body once the row has come to its end and its answer was read
     line: Line  # where its requests go; any, of a node that sends nothing
 
     def __init__(

@@ -57,6 +57,7 @@ class PassageRecords:
         # the garbage collector would look through them again and again.
         self._pending: list[Any] = []
         self._made = frozenset(step.position for step in steps if step.making is not None)
+        self._shown = frozenset(step.position for step in steps if step.shows_body)
         widths = [1 if step.making is not None else len(End._fields) for step in steps]
         *self._at, self._wide = accumulate(widths, initial=2 + len(steps))
         self._shared: dict[int, list[int]] = {step.position: [] for step in steps if step.twins is not None}
@@ -65,12 +66,14 @@ class PassageRecords:
     def accept(self, row: int, passage: Passage) -> None:
         """Accept a row that has come to its end at every node."""
         ends = passage.ends
-        if self._made:
-            ends = [(end,) if at in self._made else end for at, end in enumerate(ends)]
-        if self._shared:
-            for position, shared in self._shared.items():
-                if type(passage.ends[position]) is SharedEnd:
-                    shared.append(row)
+        for position, shared in self._shared.items():
+            if type(ends[position]) is SharedEnd:
+                shared.append(row)
+        for at, known in enumerate(passage.read):
+            if at in self._made:
+                ends[at] = (ends[at],)
+            elif known is not None and at not in self._shown:
+                ends[at] = (ends[at][0], b"", *ends[at][2:])  # so many bodies would push all else out of the cache
         self._pending.extend(chain((row, passage.models), passage.read, *ends))  # one step, whoever may raise
         if len(self._pending) >= AT_ONCE * self._wide:
             self._fill()
@@ -121,6 +124,7 @@ class StreamTable:
 
     def __init__(self, view: TableView, steps: Sequence[StreamStep], *, raw: bool, logged: bool) -> None:
         self._view, self._steps = view, steps
+        steps[-1].shows_body = raw
         self._kept: dict[int, TableView] = {}  # by the starts of their batches: rows that are left out of their tables
         outputs = self._outputs(view, PassageRecords(steps, 0))
         table = tables.view(outputs.table)
