@@ -104,7 +104,8 @@ def test_the_table_is_that_of_one_process_though_workers_are_killed(tmp_path, de
             first = asked.compute()
             killing.result()
         sent = len(server.received)
-        again = tn.cluster.map(frame(partitions=7), NODE, connection, journal=tmp_path).compute()
+        share = Share(tn.Limits(), client)  # its actor is in one of the two processes
+        again = tn.cluster.map(frame(partitions=7), NODE, connection, share=share, journal=tmp_path).compute()
         assert len(server.received) == sent
     assert len(dead) == deaths
     assert ROWS <= sent - ROWS <= ROWS + deaths * limits.concurrency

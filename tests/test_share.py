@@ -30,6 +30,7 @@ import tablenodes as tn
 from tablenodes.answers import Pricing
 from tablenodes.cluster import Share
 from tablenodes.cluster.settlement import settlement
+from tablenodes.cluster.share_actor import ActorHandle, ShareActor
 from tablenodes.engine.journal import Entry, Journal, Key
 from tablenodes.engine.journal.entry import KeptAnswer
 from tablenodes.engine.scheduling.lease import Amounts, Report, Unsettled
@@ -160,6 +161,32 @@ def test_what_a_killed_process_was_leased_stays_counted_until_its_journal_says_o
         seen = len(server.requests)
     print(f"{limits}, {'a' if journal else 'no'} journal: {seen} requests")
     assert 400 - (16 if journal else 40) <= seen <= 400 + (2 if "max_cost" in limits else 0)
+
+
+class TaskActor:
+    """An actor that can be found only in the thread of a task; what was found may be called in any."""
+
+    def __init__(self, limits):
+        self.kept, self.thread = ShareActor(limits), threading.get_ident()
+
+    @property
+    def renew(self):
+        assert threading.get_ident() == self.thread
+        return self.ask
+
+    def ask(self, report):
+        told = concurrent.futures.Future()
+        told.set_result(self.kept.renew(report))
+        return told
+
+
+def test_an_actor_is_found_in_the_thread_of_its_task():
+    """Though it is asked in another one, beside the loop."""
+    with fault_server(echo()) as server:
+        share = Share(tn.Limits(max_requests=7))
+        share._keeper = ActorHandle(TaskActor(share.limits))
+        made = NODE.mapper(tn.Connection(server.url, ""), share=share)(words(10))
+    assert list(made["outcome"]).count("ok") == 7
 
 
 # --- what a dead process had used, by its journal -------------------------------------------------------------------

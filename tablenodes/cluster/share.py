@@ -56,9 +56,10 @@ class Share:
         """The limits of all together."""
         return self._limits
 
-    def renew(self, report: Report) -> Lease:
-        """Return a process's next lease, for what it reports."""
-        return self._keeper.renew(report)
+    @property
+    def renew(self) -> Callable[[Report], Lease]:
+        """What returns a process's next lease, for what it reports; to be found in the process's own thread."""
+        return self._keeper.renew
 
     def __reduce__(self) -> tuple[Callable[..., Share], tuple[Any, ...]]:
         return _restored, (self._limits, self._keeper)

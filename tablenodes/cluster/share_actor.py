@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingError, StoreError
 from .share_ledger import Ledger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..engine.scheduling.lease import Lease, Report
     from ..settings import Limits
 
@@ -33,14 +36,29 @@ class ActorHandle:
 
     actor: Any
 
-    def renew(self, report: Report) -> Lease:
-        """Return a process's next lease, for what it reports."""
+    @property
+    def renew(self) -> Callable[[Report], Lease]:
+        """What returns a process's next lease, for what it reports.
+
+        A worker finds the actor only in the thread of a task; what it has found may be called in any.
+        """
         try:
-            lease: Lease = self.actor.renew(report).result(timeout=_PATIENCE)
+            return partial(_renewed, self.actor.renew)
         except Exception as error:
-            told = f"the share's actor cannot be asked ({type(error).__name__}): its worker may have ended"
-            raise StoreError(told, code="actor") from error
-        return lease
+            raise _lost(error) from error
+
+
+def _renewed(ask: Callable[[Report], Any], report: Report) -> Lease:
+    try:
+        lease: Lease = ask(report).result(timeout=_PATIENCE)
+    except Exception as error:
+        raise _lost(error) from error
+    return lease
+
+
+def _lost(error: Exception) -> StoreError:
+    told = f"the share's actor cannot be asked ({type(error).__name__}): its worker may have ended"
+    return StoreError(told, code="actor")
 
 
 def acting(limits: Limits, client: Any) -> ActorHandle:

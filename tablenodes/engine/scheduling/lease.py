@@ -6,6 +6,8 @@ import math
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ...settings import Limits
     from .evidence import History
 
@@ -114,8 +116,9 @@ class Lender(Protocol):
     def limits(self) -> Limits:
         """The limits of all together."""
 
-    def renew(self, report: Report) -> Lease:
-        """Return the next lease of a process, for what it reports."""
+    @property
+    def renew(self) -> Callable[[Report], Lease]:
+        """What returns the next lease of a process, for what it reports."""
 
 
 class Rate(Protocol):
