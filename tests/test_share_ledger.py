@@ -88,9 +88,10 @@ def test_one_refusal_at_a_slower_pace_is_no_reason_to_go_far_faster():
     assert too_many <= 0
 
 
-def test_refusals_of_calls_that_bunch_are_no_chance():
-    """What eight workers send at once is refused in bunches where the server's places are used up."""
-    served, too_many = kept("silent", seed=1033, count=8)
+@pytest.mark.parametrize(("seed", "count"), [(1033, 8), (3048, 2)])
+def test_refusals_of_calls_that_bunch_are_no_chance(seed, count):
+    """What workers send at once is refused in bunches where the server's places are used up."""
+    served, too_many = kept("silent", seed, count)
     assert served >= 0.9
     assert too_many <= 0
 

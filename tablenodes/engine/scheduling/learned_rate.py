@@ -61,7 +61,7 @@ class LearnedRate:
         self._trail = (0, 0)  # sends and refusals at slower paces since
         self._need: float = _FEW
         self._chance: Share | None = None  # refusals that have nothing to do with the pace
-        self._climbed = False
+        self._climbed = self._tried_more = False
         self._refused_first = self._probes = self._dry_spells = self._falls = 0
         self._longest_asked = self._last_asked = -1.0  # seconds; below 0: the server names no delays
         self._is_loose = False  # the rate may be far higher than measured
@@ -208,7 +208,8 @@ class LearnedRate:
         one_sided = sends < 2 * _FEW and (refused < 2 or sends - refused < 2)
         if (undecided and sends < self._need) or (too_many and one_sided):
             return
-        in_vain = refused >= self._telling and not self._climbed
+        is_few = self._tried_more and sends < self._least  # where the rate is known: it may be a little less
+        in_vain = refused >= self._telling and not self._climbed and not is_few
         if not too_many:
             self._passed(now)
         elif in_vain and not (self._before is None and self.record.is_in_one_piece):
@@ -346,7 +347,7 @@ class LearnedRate:
         """Slow down to a little less than was let in; a few sends show whether that helps, or as many as are needed."""
         current, old = self.record, self._rate
         rate = self._measured()
-        tries_more = self._phase is Phase.HOLD and old is not None and self.pace > 1.02 * old
+        self._tried_more = tries_more = self._phase is Phase.HOLD and old is not None and self.pace > 1.02 * old
         if tries_more and old is not None:  # it was too much; that says nothing against the old rate
             rate = max(rate, old)
         elif self._phase is not Phase.CHECK or self._names_delays:
