@@ -21,9 +21,10 @@ def ids_in(path: str) -> frozenset[bytes]:
     """Return the ids of submitted rows in a table's file, of whichever store; none where it is no table."""
     with suppress(TableError, OSError):
         if _may_have_ids(Path(path).expanduser()):
-            view = tables.view(tables.read_table(path))
-            names = [name for name in view.columns if COLUMN in name]
-            found = {ids.read(cell) for cells in view.rows(names) for cell in cells}
+            source, found = tables.batch_source(path), set[bytes | None]()
+            names = [name for name in source.view.columns if COLUMN in name]
+            for view in source.views():
+                found.update(ids.read(cell) for cells in view.rows(names) for cell in cells)
             return frozenset(each for each in found if each is not None)
     return frozenset()
 
