@@ -77,7 +77,7 @@ def streamed(table, size, store, node=RETRIEVE, wait=0, *, again=True, **manner)
 KINDS = (*WORDS, "pending", "none", "wrong", "unknown")
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(KINDS), min_size=1, max_size=12), st.integers(1, 5), st.booleans(), st.booleans())
 def test_the_batches_of_a_retrieval_are_its_table(kept, kinds, size, is_typed, was_retrieved):
     """The configuration, the answers, the ends and what they used; also of a table that was retrieved before."""
