@@ -25,6 +25,7 @@ from tablenodes.engine.journal import seen_digests as seen
 from tablenodes.engine.journal.batch_marks import REJECTED, mark_of, places_of
 from tablenodes.run import batch_chain
 from tablenodes.run.rows import PlanInputs
+from tablenodes.tables import batches
 
 KINDS = {
     "text": (pa.string(), st.text(max_size=3)),
@@ -144,12 +145,15 @@ class Made:
         self._patch.stop()
 
 
-def streamed(words, journal, size=100, node=NODE, **more):
-    """Return what comes of a stream, its summary, what was asked, and how many bodies were made."""
-    replies = Replies()
-    connection = tn.testing.canned(replies)
-    with Made() as made:
-        out = node.run_batches(batches_of(table_of(words), size), connection, journal=journal, progress=False, **more)
+def streamed(words, journal, size=100, node=NODE, again=False, **more):
+    """Return what comes of a stream, its summary, what was asked, and how many bodies were made.
+
+    `again`: the source can be read twice.
+    """
+    replies, table = Replies(), table_of(words)
+    connection, source = tn.testing.canned(replies), table if again else batches_of(table, size)
+    with Made() as made, mock.patch.object(batches, "BATCH_ROWS", size):
+        out = node.run_batches(source, connection, journal=journal, progress=False, **more)
         whole = out.read_all()
     return whole, out.summary, sorted(replies.asked), made.count
 
@@ -274,7 +278,7 @@ def test_a_stream_that_knows_batches_ends_as_a_run_that_looks_up_each_row(draw):
             shutil.copy(second, first)
             replies = Replies()
             run = NODE.run(table_of(words), tn.testing.canned(replies), journal=first, progress=False, **ways)
-            whole, summary, asked, _ = streamed(words, second, draw.choice(sizes), **ways)
+            whole, summary, asked, _ = streamed(words, second, draw.choice(sizes), again=draw.random() < 0.5, **ways)
             assert asked == sorted(replies.asked)
             assert whole.select(run.table.column_names).to_pydict() == run.table.to_pydict()
             assert whole["reused"].to_pylist() == run.log["reused"].to_pylist()

@@ -8,6 +8,7 @@ import sqlite3
 import tempfile
 from contextlib import closing
 from pathlib import Path
+from unittest import mock
 
 import orjson
 import pyarrow as pa
@@ -16,6 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tablenodes as tn
+from tablenodes import tables
+from tablenodes.tables import batches
 
 NODE = tn.CreateChatCompletion(model="m", prompt="{{ text }}", answer={"word": str, "length": int})
 APART = {"latency", "started", "reused"}
@@ -88,8 +91,8 @@ def test_what_is_missing_is_sent_before_what_is_there_is_made(tmp_path):
     words = [f"w{at}" for at in range(1_500)]
     journal, left, counts = finished(words, tmp_path / "j"), [], []
     replies = Replies(lambda: counts.append(len(left)))
-    batches = batches_of(table_of([*words, "missing"]), 100)
-    for batch in NODE.run_batches(batches, tn.testing.canned(replies), journal=journal, progress=False):
+    source = batches_of(table_of([*words, "missing"]), 100)
+    for batch in NODE.run_batches(source, tn.testing.canned(replies), journal=journal, progress=False):
         left.append(len(batch))
     assert replies.asked == ["missing"]
     assert counts[0] <= 2
@@ -110,6 +113,29 @@ def test_no_more_is_put_off_than_may_wait(tmp_path):
     for left, _ in enumerate(made, 1):
         ahead.append(len(read) - left)
     assert (len(ahead), max(ahead) <= 3) == (30, True)
+
+
+def test_what_can_be_read_again_does_not_wait_on_the_disk(tmp_path):
+    """Batches with rows that are sent stand between those that are put off."""
+    words = [f"w{at % 250}" for at in range(1_000)]
+    journal, replies = finished(words[:450] + words[451:], tmp_path / "j"), Replies()
+    with (
+        mock.patch.object(tables.Spill, "put", side_effect=AssertionError),
+        mock.patch.object(batches, "BATCH_ROWS", 90),
+    ):
+        made = NODE.run_batches(table_of(words), tn.testing.canned(replies), journal=journal, progress=False)
+        whole = made.read_all()
+    assert (whole["text"].to_pylist(), len(replies.asked)) == (words, 1)
+    assert whole["word"].to_pylist() == [None if "7" in word else word for word in words]
+
+
+def test_a_table_that_is_another_one_when_it_is_read_again_ends_the_stream(tmp_path):
+    words = [f"x{at}" for at in range(30)]
+    journal, table = finished(words, tmp_path / "j"), table_of(words)
+    read = iter([table.to_batches(10), table.to_batches(7)])
+    source = tables.BatchSource(table.schema, lambda: map(batches.table_of, next(read)), again=True, rows=30)
+    with pytest.raises(tn.errors.TableError):
+        NODE.run_batches(source, tn.testing.canned(Replies()), journal=journal, progress=False).read_all()
 
 
 def test_a_stop_loses_nothing_of_what_is_there(tmp_path):

@@ -14,7 +14,7 @@ from ..engine.calls import Call
 from ..engine.journal.batch_marks import REJECTED
 from ..engine.outcomes.assembly import choices_asked
 from ..engine.sink import BREATH, rejected
-from ..errors import JournalError
+from ..errors import JournalError, TableError
 from .windows import Windows
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class LateBatch:
 class LateWindows(Windows):
     """Windows that put off batches of which an earlier run has finished every row.
 
-    Their configuration waits in the file, and their answers in the journal, until they are the next to be handed out:
-    then some of their rows end at each turn of the loop, while rows are sent.
+    Their configuration waits in the file, or in a source that is read `again`, and their answers in the journal, until
+    they are the next to be handed out: then some of their rows end at each turn of the loop, while rows are sent.
     """
 
     def __init__(
@@ -69,9 +69,11 @@ class LateWindows(Windows):
         recorder: JournalRecorder,
         is_stopped: Callable[[], bool],
         prepare: Callable[[TableView], Iterator[Any]],
+        again: Iterator[TableView] | None,
     ) -> None:
         super().__init__(make, spill, window, most)
         self._recorder, self._is_stopped, self._prepare = recorder, is_stopped, prepare
+        self._again, self._read = again, 0  # the batches of the source once more, and how many were read so
         self.undecided: LateBatch | None = None  # the one whose rows are looked up
         self._late: deque[LateBatch] = deque()
         self._coming: Iterator[tuple[int, End]] | None = None  # the ends of the batch whose turn it is
@@ -197,7 +199,7 @@ class LateWindows(Windows):
 
     def _waits(self, late: LateBatch, view: TableView) -> bool:
         """Have a batch wait for its turn; return whether the loop is to take one now."""
-        late.kept, late.view = self._spill.put(view.table), None
+        late.kept, late.view = None if self._again is not None else self._spill.put(view.table), None
         self._late.append(late)
         return not self._handed_out or self._looked_up >= policy.PULLED_AT_ONCE
 
@@ -216,7 +218,7 @@ class LateWindows(Windows):
 
     def _opened(self, late: LateBatch) -> Iterator[tuple[int, End]]:
         """Open a batch that was put off, and return the ends of its rows."""
-        view = tables.view(self._spill.take(late.kept))
+        view = self._view_of(late)
         self._open(late.number, late.start, view)
         self._left = len(late.places)
         if late.call is None:
@@ -227,6 +229,16 @@ class LateWindows(Windows):
         has_end = [place != REJECTED for place in late.places]
         known = self._recorder.ends(late.call, [*compress(rows, has_end)], [*compress(late.places, has_end)])
         return chain(known, self._rejected(view, late.start, [at for at, each in enumerate(has_end) if not each]))
+
+    def _view_of(self, late: LateBatch) -> TableView:
+        """Return the configuration of a batch that was put off."""
+        if self._again is None:
+            return tables.view(self._spill.take(late.kept))
+        view = next(islice(self._again, late.number - self._read, None), None)
+        self._read = late.number + 1
+        if view is None or len(view) != len(late.places):
+            raise TableError("the table was changed while it was read; run again: what was answered is kept")
+        return view
 
     def _rejected(self, view: TableView, start: int, rows: Sequence[int]) -> Iterator[tuple[int, End]]:
         """Yield the ends of a batch's rows that are rejected, which are made again to say why."""

@@ -174,7 +174,9 @@ class Stream(Run):
         recorder: Any = self.recorder
         is_stopped = partial(_is_stopped, self.scheduler)
         prepare = partial(prepared, self.plan, context=self.context)
-        self._late = LateWindows(self._made, spill, *self._bytes, recorder, is_stopped, prepare)
+        is_at_hand = self._source.again and self._source.rows is not None  # a table, or files that are quickly read
+        again = self._source.views() if is_at_hand else None
+        self._late = LateWindows(self._made, spill, *self._bytes, recorder, is_stopped, prepare, again)
         return self._late
 
     def _chained(self) -> BatchChain | None:
