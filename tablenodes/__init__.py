@@ -46,6 +46,8 @@ def __getattr__(name: str) -> object:
     if name in _MODULES:
         return importlib.import_module(f".{name}", __name__)
     if name not in _HOMES:
+        if name.startswith("_"):  # whatever looks at a module asks for such names, and needs no hint
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from . import errors, nodes  # noqa: PLC0415 - as above
 
         hint = nodes.nearest_node(name) or errors.nearest(name, __all__)

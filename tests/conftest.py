@@ -82,7 +82,6 @@ def pytest_collection():
 
 def pytest_collection_finish():
     """Leave what was imported out of the garbage collector's rounds: each would stop a test that measures seconds."""
-    gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)  # rounds at Python's own rate are half of what it takes to read a tree of source
     gc.enable()

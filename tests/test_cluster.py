@@ -8,13 +8,9 @@ import os
 import signal
 import sys
 
-import dask
-import dask.dataframe as dd
-import distributed
 import pandas as pd
 import pytest
 from background import until
-from distributed.utils import get_mp_context
 from killing import oracle
 from sentences import wording
 from servers import LOOPBACK, answer, echo, echo_server, fault_server
@@ -41,6 +37,15 @@ LOADED = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _dask():
+    """Load Dask where these tests run: each process reads this file, and Dask takes as long as ten others."""
+    global dask, dd, distributed
+    import dask
+    import dask.dataframe as dd
+    import distributed
+
+
 @pytest.fixture(scope="module")
 def client():
     """A worker in a thread of this process, and its client: for what is the same in any process."""
@@ -54,7 +59,7 @@ def two_processes():
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
     with dask.config.set(CONFIGURED):
         if FORKS:
-            get_mp_context().set_forkserver_preload(LOADED)
+            distributed.utils.get_mp_context().set_forkserver_preload(LOADED)
         with (
             distributed.LocalCluster(**options, host=LOOPBACK, memory_limit="1GiB") as workers,
             distributed.Client(workers) as client,
