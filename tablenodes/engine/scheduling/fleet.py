@@ -225,8 +225,8 @@ class Fleet(Scheduler):
         if kind is None or kind is Failure.UNUSABLE:
             self.admission.served_at = now
             member.left = None
-            member.took(now - mark.at)
-        if key < len(self.served_by):
+            member.took(now - mark[0])
+        if 0 <= key < len(self.served_by):
             self.served_by[key] = member.number + 1
         done = member.answered(key, verdict, sends, now, model)
         self._note(key, member)
