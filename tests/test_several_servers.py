@@ -8,6 +8,7 @@ import threading
 
 import pandas as pd
 import pytest
+from sample_runs import exit_code_of
 from scheduler_simulation import Simulation, fault, ok, status
 from servers import fault_server, message
 
@@ -310,6 +311,25 @@ def test_who_gets_no_rows_is_said(monkeypatch, capsys):
     run = Spread(60, [Served(), Served(answer=lambda at, key: status(401))], limits=Limits(concurrency=16)).run()
     (note,) = ServerWatch(run.scheduler, ["a:1", "b:2"], 0).notes()
     assert note.startswith("b:2 is left: the server refused the API key")
+
+
+def test_a_stream_says_which_server_has_answered_a_row(tmp_path):
+    """In a column of its batches, and in the log of the command line; nowhere where there is one server."""
+    rows, log, quiet = str(tmp_path / "rows.csv"), str(tmp_path / "log.csv"), {"progress": False}
+    table(40).to_csv(rows, index=False)
+    with fault_server(says) as first, fault_server(says) as second:
+        urls = [first.url, second.url]
+        with NODE.run_batches(rows, tn.Connection(urls[0], ""), **quiet) as alone:
+            assert "server" not in alone.schema.names
+        made = NODE.run_batches(rows, tn.Connection(urls, ""), **quiet).read_all()
+        out = NODE.run(table(40), tn.Connection(urls, ""), **quiet)
+        where = [part for url in urls for part in ("--base-url", url)]
+        asked = ["call", "CreateChatCompletion", rows, "--model", "m", "--memory", "300MB", "--no-key", "--no-progress"]
+        assert exit_code_of(*asked, *where, "--log", log, "-o", str(tmp_path / "out.csv")) == 0
+    found = made["server"].to_pylist()
+    assert set(found) == set(out.log["server"]) == set(pd.read_csv(log)["server"])
+    assert len(set(found)) == 2
+    assert None not in found
 
 
 @pytest.mark.parametrize("transport", ["curl", "requests"])

@@ -269,9 +269,10 @@ class _Call:
     def _entries(self, batch: Any, named: Any) -> Iterator[Any]:
         """Yield the parts of the log that a batch is."""
         from .. import tables  # noqa: PLC0415 - loads pandas
-        from ..run.output import LOG_TYPES  # noqa: PLC0415 - loaded by now
+        from ..run.batch_table import SERVER  # noqa: PLC0415 - loaded by now
+        from ..run.output import LOG_TYPES  # noqa: PLC0415
 
-        names = [*named.log.values()] if isinstance(named.log, dict) else [*LOG_TYPES]
+        names = [*named.log.values()] if isinstance(named.log, dict) else [*LOG_TYPES, SERVER][: len(named.log)]
         part = tables.columns_of_batch(batch, [*named.log], names)
         yield tables.numbered(part, FIRST_ROW.get() + self._written)
 

@@ -46,9 +46,15 @@ class ServerWatch:
         for server, why in away.items() if len(away) < len(self._places) else ():
             yield f"{self._places[server]} {_in_words(*why)}; its rows went to the others"
 
-    def served(self) -> list[str | None]:
-        """Return where each row's last answer is from; None where none came."""
-        return [None if not server else self._places[server - 1] for server in self._fleet.served_by]
+    def expect(self, rows: int) -> None:
+        """Note that so many rows have begun, whose servers are to be known: a byte a row."""
+        self._fleet.served_by.extend(bytes(max(0, rows - len(self._fleet.served_by))))
+
+    def served(self, rows: Sequence[int] | None = None) -> list[str | None]:
+        """Return where each row's last answer is from, or that of these rows; None where none came."""
+        known = self._fleet.served_by
+        found = known if rows is None else (known[row] if row < len(known) else 0 for row in rows)
+        return [None if not server else self._places[server - 1] for server in found]
 
     def _say(self, name: str | None, words: str) -> None:
         if name is not None:

@@ -155,13 +155,16 @@ class Stream(Run):
         self._chain: BatchChain | None = None
         self.summary: Summary | None = None
         super().__init__(asking, plan, batches.view, endpoint, context, options, stack)
+        if self.servers is not None and isinstance(self._made, BatchTable):
+            self._made.served = self.servers.served
         if self._late is not None:
             self.engine.loop.on_turn = partial(_take_turn, self.watch, self._late)
 
     def _sink(self) -> Windows:
         models = partial(models_asked, self.plan)
         pricing = pricing_of(self.endpoint.connection, self.endpoint.base_url)
-        self._made = BatchTable(self.view, self.asking.answers, pricing, lambda view: models(view, self.context))
+        own = self.view, self.asking.answers, pricing, lambda view: models(view, self.context)
+        self._made = BatchTable(*own, has_servers=self.endpoint.servers > 1)
         spill = tables.Spill()
         self._stack.callback(spill.close)
         if self.options.duplicates == "once":
@@ -241,6 +244,8 @@ class Stream(Run):
                 links.begin(start, len(view), fingerprint if known is None else None)
             if known is None:
                 self.records.begin(view)
+                if self.servers is not None:
+                    self.servers.expect(len(self.records))
                 yield from map(call, prepared(self.plan, view, self.context), count(start))
             elif self._late is not None and self._late.put_off(view, *known):
                 yield start, BREATH
