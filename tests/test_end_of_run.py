@@ -15,6 +15,8 @@ from streamed import DONE, STREAM_HEAD, stream_of
 
 import tablenodes as tn
 from tablenodes.addresses import split_base_url
+from tablenodes.cli.closing_report import _failed
+from tablenodes.run.failures import Failed
 
 CHAT = tn.CreateChatCompletion(model="m", prompt="{{ text }}")
 TWO = pd.DataFrame({"text": ["a", "b"]})
@@ -61,6 +63,16 @@ def test_each_node_of_a_workflow_says_its_own(capsys):
     with fault_server(REFUSED) as server:
         workflow.run(TWO, connection=tn.Connection(server.url, "sk-wrong-0123456789"))
     wording(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("outcome", ["not_sent", "network"])
+def test_nothing_is_told_that_is_not_known(outcome):
+    """Neither why nor a status, of rows of which nothing more is kept."""
+    told = _failed(Failed(outcome, None, None, 3, 0, "", passes=False), " (first at row 0)", 80, None, sent_again=False)
+    assert told.splitlines()[0] in (
+        "3 rows were not sent (first at row 0)",
+        "3 rows failed with network (first at row 0)",
+    )
 
 
 def test_rows_that_are_pending_have_not_failed(tmp_path, capsys):

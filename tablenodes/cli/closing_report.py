@@ -133,10 +133,11 @@ def _place(failed: Failed, *, is_first: bool) -> str:
 
 def _failed(failed: Failed, place: str, longest: int | None, made: Provenance | None, *, sent_again: bool) -> str:
     """Return how many rows failed, of what, which is the first of them, and what to do."""
-    why = failed.message or f"HTTP {failed.status}"
+    why = failed.message or ("" if failed.status is None else f"HTTP {failed.status}")
     if longest is not None and len(why) > longest:
         why = _shortened(why, longest if failed.status is None else longest // 3, longest)
-    line = f"{_how(failed)}: {why.removeprefix('not sent: ').removeprefix('not answered yet: ')}{place}"
+    why = why.removeprefix("not sent: ").removeprefix("not answered yet: ")
+    line = f"{_how(failed)}{why and f': {why}'}{place}"
     otherwise = "run the same command again" if failed.passes and sent_again else ""
     fix = cure(failed, option_for, made) or otherwise
     return f"{line}\n  to do    {fix}" if fix else line

@@ -205,6 +205,12 @@ class HandedRows:
                 else:
                     self.ids[row], self.outcomes[row] = ids[at], SUBMITTED
 
+    def say_why(self, reason: str) -> None:
+        """Record why the rows have no ids that nobody came to."""
+        for row, outcome in enumerate(self.outcomes):
+            if outcome == NOT_SENT and self.errors[row] is None:
+                self.errors[row] = reason
+
 
 def reason_of(why: Rejected) -> str:
     """Return why a row cannot be submitted, and where that is."""

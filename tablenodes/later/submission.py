@@ -10,6 +10,7 @@ from typing import Any
 from .. import tables
 from ..bodies.body_plan import BodyPlan
 from ..connection.connection import Connection
+from ..engine.scheduling.stops import not_sent_because
 from ..engine.sink import SUBMITTED
 from ..errors import Interrupted
 from ..run import display
@@ -81,6 +82,8 @@ def _carried_out(
             interrupted = True
         if submission.failure is not None and context.scope and not any(handed.ids):
             raise submission.failure  # a workflow cannot use that table
+    if interrupted:
+        handed.say_why(not_sent_because("interrupted"))
     output = output_of(handed, view, makes, context, time.monotonic() - began)
     submission.say_known(output.summary.submitted)
     if interrupted:
