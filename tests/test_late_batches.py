@@ -6,6 +6,7 @@ import random
 import shutil
 import sqlite3
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from unittest import mock
@@ -13,6 +14,7 @@ from unittest import mock
 import orjson
 import pyarrow as pa
 import pytest
+from background import elsewhere
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -169,3 +171,33 @@ def test_a_damaged_answer_ends_the_stream(tmp_path):
         database.commit()
     with pytest.raises(tn.errors.JournalError):
         resumed(table_of(words), journal, 10)
+
+
+LEFT_OPEN = """
+from tablenodes.tables import batches
+batches.BATCH_ROWS = 5
+node = tn.CreateChatCompletion(model="m", prompt="{{ text }}", answer={"word": str, "length": int})
+table = pd.DataFrame({"id": range(20), "text": [f"w{at}" for at in range(20)]})
+connection = tn.testing.canned(lambda _: '{"word": "w", "length": 1}')
+made = node.run_batches(table, connection, journal=sys.argv[1], progress=False)
+print(next(iter(made)).num_rows)
+os.kept = made  # until long after the end of the script
+"""
+
+
+def test_a_script_that_ends_without_closing_a_stream_leaves_a_whole_journal(tmp_path):
+    """What came is reused, and nothing is said at its end."""
+    with elsewhere(LEFT_OPEN, str(tmp_path / "j")) as script:
+        assert script.communicate(timeout=60) == ("5\n", "")
+    assert [each.name for each in tmp_path.iterdir()] == ["j"]
+    _, summary, _ = resumed(table_of([f"w{at}" for at in range(20)]), tmp_path / "j", 5)
+    assert summary.reused >= 5
+
+
+def test_a_stream_is_read_in_another_thread_than_it_was_made_in(tmp_path):
+    """As databases read streams of Arrow."""
+    table, journal = table_of([f"w{at}" for at in range(20)]), tmp_path / "j"
+    made = NODE.run_batches(batches_of(table, 5), tn.testing.canned(Replies()), journal=journal, progress=False)
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(made.read_all).result().num_rows == 20
+    assert resumed(table, journal, 5)[1].reused == made.summary.rows == 20

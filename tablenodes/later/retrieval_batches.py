@@ -13,6 +13,7 @@ from ..engine.interrupts import Interrupts
 from ..engine.sink import Records
 from ..errors import Interrupted, SettingError
 from ..run import display
+from ..run.arrow_stream import begun
 from ..run.batch_table import BatchTable
 from ..run.check import check_rows, refuse_invalid
 from ..run.display import counted
@@ -117,9 +118,7 @@ class _Stream:
 
     def begun(self) -> Generator[Any]:
         """Return what waits for the answers and yields the tables of batches, in their order."""
-        made = self._batches()
-        next(made)  # a generator that was never begun does not notice that it is closed
-        return made
+        return begun(self._batches())
 
     def result(self) -> tuple[Summary, BatchTable] | None:
         """Return the retrieval in numbers, and what was summed up of its rows; None while it goes on."""

@@ -15,7 +15,7 @@ from ..engine.interrupts import Interrupts
 from ..engine.sink import SKIPPED, SUBMITTED
 from ..errors import Interrupted, SettingError, UsageError
 from ..problems import Rejected
-from ..run.arrow_stream import ArrowStream
+from ..run.arrow_stream import ArrowStream, begun
 from ..run.display import counted
 from ..run.failures import Failures
 from ..run.progress import Progress
@@ -149,9 +149,7 @@ class _Stream:
 
     def begun(self) -> Generator[Any]:
         """Return what submits the rows and yields the tables of batches, in their order."""
-        made = self._batches()
-        next(made)  # a generator that was never begun does not notice that it is closed
-        return made
+        return begun(self._batches())
 
     def _table(self, view: TableView, handed: HandedRows) -> Any:
         """Return the table of a batch, and behind it what a log has."""

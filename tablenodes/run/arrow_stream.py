@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import weakref
+from inspect import GEN_RUNNING, getgeneratorstate
 from typing import TYPE_CHECKING, Any, Self
 
 from .. import tables
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+
+
+def begun(made: Generator[Any]) -> Generator[Any]:
+    """Return what makes batches once it has begun; whoever leaves it open has it closed before the interpreter goes."""
+    next(made)  # a generator that was never begun does not notice that it is closed
+    own, process = weakref.ref(made, lambda _: atexit.unregister(close)), os.getpid()
+
+    def close() -> None:
+        open_ = own()
+        if open_ is not None and os.getpid() == process and getgeneratorstate(open_) != GEN_RUNNING:
+            open_.close()
+
+    atexit.register(close)
+    return made
 
 
 class ArrowStream:

@@ -23,6 +23,7 @@ from ..errors import EndedError, Interrupted, SettingError
 from ..notices import counted
 from ..problems import Rejected
 from . import display
+from .arrow_stream import begun
 from .batch_table import BatchTable
 from .check import check_rows, refuse_invalid
 from .options import checked, over
@@ -276,9 +277,7 @@ class Stream(Run):
 
     def begun(self) -> Generator[Any]:
         """Return what sends the rows, and yields the tables of batches whose rows have all ended, in their order."""
-        made = self._tables()
-        next(made)  # a generator that was never begun does not notice that it is closed
-        return made
+        return begun(self._tables())
 
     def _tables(self) -> Generator[Any]:
         windows, began, turns = self.records, time.monotonic(), None

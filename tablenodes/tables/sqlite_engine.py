@@ -58,7 +58,8 @@ class SqliteEngine(Engine):
         place = address.path
         if place != IN_MEMORY:
             place = f"file:{quote(Path(place).absolute().as_posix())}?mode={'rwc' if writes else 'ro'}"
-        self._database = sqlite3.connect(place, uri=True, isolation_level=None, timeout=patience)
+        how: dict[str, Any] = {"uri": True, "isolation_level": None, "check_same_thread": False}
+        self._database = sqlite3.connect(place, timeout=patience, **how)
         if writes:
             self._database.execute("begin immediate")
 

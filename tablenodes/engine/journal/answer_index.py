@@ -75,7 +75,7 @@ class AnswerIndex:
         self._run, self._owner, self._path = run, owner, path
         with _KIND.worded(path):
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._database = sqlite3.connect(path, timeout=_WAIT, isolation_level=None)
+            self._database = sqlite3.connect(path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
             # Not WAL: the folder may be one that several machines share. Nor does a loss matter.
             self._database.execute("PRAGMA synchronous = OFF")
             self._database.execute("PRAGMA journal_mode = TRUNCATE")

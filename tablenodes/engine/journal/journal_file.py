@@ -54,7 +54,7 @@ def opened(path: Path) -> tuple[sqlite3.Connection, int, int]:
             _KIND.make(path, empty_database(VERSION, ";".join((*_TABLES.values(), _FIRST))))
         log = _log_at(f"{path}-wal")
         _KIND.refuse_other_files(path)
-        database = sqlite3.connect(os.path.abspath(path), timeout=0, isolation_level=None)
+        database = _connected(os.path.abspath(path))
         try:
             found = _look_through(database, path, log)
         except BaseException:
@@ -67,6 +67,11 @@ def opened(path: Path) -> tuple[sqlite3.Connection, int, int]:
             closed(database)
             raise
     return database, *found
+
+
+def _connected(place: str, *, uri: bool = False) -> sqlite3.Connection:
+    """Return a connection that one run uses, in whichever thread its batches are read."""
+    return sqlite3.connect(place, timeout=0, isolation_level=None, uri=uri, check_same_thread=False)
 
 
 def place_of(path: Path) -> tuple[int, int] | None:
@@ -89,7 +94,7 @@ def looked_into(path: Path) -> tuple[sqlite3.Connection, int, int]:
         with open(path, "rb") as handle:  # of a file that it takes for immutable, SQLite does not say it
             wrote_a_log = handle.read(19)[18:] == b"\x02"
         place = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-        database = sqlite3.connect(place, timeout=0, isolation_level=None, uri=True)
+        database = _connected(place, uri=True)
         try:
             return database, *_look_through(database, path, _Log(), wrote_a_log)
         except BaseException:
@@ -111,7 +116,7 @@ def closed(database: sqlite3.Connection) -> None:
         with suppress(sqlite3.Error):
             place = database.execute("PRAGMA database_list").fetchone()[2]
             database.close()
-            database = sqlite3.connect(place, timeout=0, isolation_level=None)
+            database = _connected(place)
             _mark(database, clean=True)
     database.close()
 
