@@ -105,6 +105,16 @@ def test_a_plan_that_reads_more_than_cells_knows_no_batch(more):
     assert identity(**more) is None
 
 
+@pytest.mark.parametrize(
+    ("prompt", "is_known"),
+    [("Say {{ text }}", True), ("{{ text }}", False), (["Say {{ text }}"], False), (tn.col("text"), False)],
+)
+def test_batches_of_prompts_are_known_that_are_texts(prompt, is_known):
+    """A list of prompts asks for so many choices."""
+    plan = tn.CreateCompletion(model="m", prompt=prompt, columns=())._plan(("text",), PlanInputs({}, None))
+    assert (plan.identity() is not None) == is_known
+
+
 @pytest.mark.parametrize("few", [0, 2**14], ids=["many", "few"])
 def test_digests_that_are_put_in_at_once_count_as_those_that_are_added(few):
     """However often each is there."""

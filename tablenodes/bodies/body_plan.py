@@ -186,6 +186,11 @@ class BodyPlan(RowPlan):
                 self._gives.append((name, _writing_out(self._writers[name], give) if name in self._writers else give))
             else:
                 self._start[name] = self._constant(name, value)
+        self._choices_vary = any(
+            name == "n" or (name == "prompt" and not _is_text(value, self._typings[name]))
+            for name, value in values.items()
+            if is_varying(value)
+        )
         self._fixed = {name: value for name, value in self._start.items() if not is_varying(values[name])}
         self._defaults = {name: value for name, value in defaults.items() if name not in self._fixed}
         may_be_null = (n for n, v in values.items() if isinstance(v, TextValue) and v.may_be_null(self._typings[n]))
@@ -255,7 +260,7 @@ class BodyPlan(RowPlan):
         of choices, of which a body alone knows how its answer is read.
         """
         reads_more = self.images is not None or self._conversations is not None or self._body_at is not None
-        if reads_more or any(name in ("n", "prompt") for name, _ in self._gives):
+        if reads_more or self._choices_vary:
             return None
         return identity_of(*self._made_of, type(self).__name__, self.schema.document, self.is_checked)
 
@@ -399,6 +404,13 @@ def _whole_body(cell: Any, conversations: Conversations | None) -> dict[str, Any
             message = f"{what}: set columns to an empty list, or drop the column"
             raise Rejected(Problem("$", "answer", message, "object"))
     return cell
+
+
+def _is_text(value: Any, typing: Typing) -> bool:
+    """Check whether a value is a text in every row, and never a list."""
+    if type(value) is not TextValue or typing.reads_texts:
+        return False
+    return not (typing.may_be_json and value.template.is_whole)
 
 
 def _check_length(cell: Any, longest: int) -> None:
