@@ -73,6 +73,7 @@ class Oracle:
         self.holding = False
         self.delays: list[float] = []
         self._held: list[Callable[[], None]] = []
+        self._open: set[asyncio.BaseTransport] = set()
         self.latency = latency
         self._loop = asyncio.new_event_loop()
         self._server = self._loop.run_until_complete(self._loop.create_server(lambda: _Talk(self), LOOPBACK, 0))
@@ -99,6 +100,8 @@ class Oracle:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._server.close()
+        for transport in [*self._open]:  # a worker keeps its connection: who drops it unclosed would be another test
+            transport.abort()
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
         self._loop.run_until_complete(asyncio.sleep(0))
@@ -112,8 +115,10 @@ class _Talk(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
+        self.oracle._open.add(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.oracle._open.discard(self.transport)
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:

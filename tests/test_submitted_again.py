@@ -6,10 +6,12 @@ import io
 import os
 import random
 import shutil
+import socket
 import sqlite3
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pandas as pd
 import pytest
@@ -72,6 +74,18 @@ def test_rows_are_put_down_once_while_they_are_pending(store):
         assert submit(server.url, store, "a", "b") == first
         retrieve(first, store)
         assert len(server.received) == 2
+
+
+def test_a_server_that_has_ended_has_no_connection_open():
+    """A worker keeps its own while it waits for more."""
+    with ExitStack() as stack:
+        with oracle() as server:
+            worker = stack.enter_context(socket.create_connection(("127.0.0.1", urlsplit(server.url).port)))
+            worker.settimeout(5)
+            worker.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}")
+            assert worker.recv(65_536)
+        with suppress(ConnectionResetError):
+            assert worker.recv(65_536) == b""
 
 
 @pytest.mark.parametrize(
