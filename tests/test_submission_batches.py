@@ -10,6 +10,7 @@ import sqlite3
 import tempfile
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -237,6 +238,29 @@ def test_ctrl_c_leaves_what_was_submitted_and_the_same_command_goes_on(rows, sto
     assert (len(part), len(made), stored(store)[0]) == (10, 30, made["future_response_id"].notna().sum())
 
 
+def test_ctrl_c_in_a_whole_table_says_why_rows_have_no_ids(rows, store, monkeypatch, capsys):
+    """The output is there whole, with the ids of what was submitted; the same command goes on."""
+    submit, calls = Futures.submit, []
+
+    def stopped(self, *arguments, **manner):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return submit(self, *arguments, **manner)
+
+    monkeypatch.setattr(Futures, "submit", stopped)
+    assert exit_code_of(*command("-o", "a.csv")) == 130
+    wording(capsys.readouterr().err)
+    first = pd.read_csv("a.csv")
+    without = first["future_response_id"].isna()
+    assert (len(first), without.sum()) == (30, 24)
+    assert first["error_message"].isna().eq(~without).all()
+    assert exit_code_of(*command("-o", "a.csv")) == 3
+    made = pd.read_csv("a.csv")
+    assert made["future_response_id"][~without].equals(first["future_response_id"][~without])
+    assert stored(store)[0] == made["future_response_id"].notna().sum()
+
+
 def test_ids_of_other_rows_are_not_written_over_in_batches(rows, store, capsys):
     """As by a whole table; with ``--replace``, the earlier file is kept."""
     assert exit_code_of(*command("-o", "a.csv", "--memory", "300MB")) == 3
@@ -330,5 +354,18 @@ def test_limits_of_a_run_are_not_those_of_a_worker_beside_it(store):
     limits = tn.Limits(max_requests=5)
     with pytest.raises(SettingError) as caught:
         tn.Workflow({"later": LATER}).run_batches(table_of(["a"]), NOWHERE, store=store, limits=limits, progress=False)
+    assert caught.value.place == "limits"
+    wording(str(caught.value))
+
+
+def test_limits_of_a_profile_are_not_those_of_a_worker_beside_its_other_nodes(store):
+    """Where it is the worker's alone, it counts them."""
+    profile = tn.connection.profile.Profile("mine", limits=tn.Limits(token_budget=5))
+    connection = replace(NOWHERE, profile=profile)
+    made = tn.Workflow({"later": LATER}).run_batches(table_of(["a"]), connection, store=store, progress=False)
+    made.close()
+    nodes = {"ask": tn.CreateChatCompletion(model="m", prompt="{{ text }}"), "later": LATER}
+    with pytest.raises(SettingError) as caught:
+        tn.Workflow(nodes).run_batches(table_of(["a"]), connection, store=store, progress=False)
     assert caught.value.place == "limits"
     wording(str(caught.value))

@@ -63,7 +63,10 @@ def _why_whole(workflow: Workflow, given: Given, how: Mapping[str, Any]) -> str:
     (_, step), *_ = workflow._as_given
     node, path = step.node, getattr(workflow.output, "path", None)
     if not workflow._alone:
-        why = why_whole(workflow)
+        from ..workflow.workflow_check import connections_of  # noqa: PLC0415
+
+        has_worker = any(node._declared.later for _, node in workflow._steps)
+        why = why_whole(workflow, connections_of(workflow, how["connection"]) if has_worker else None)
     else:
         why = "" if hasattr(node, "_in_batches") else "this node sends nothing itself"
         why = why or ("leave --report out" if node._declared.later and getattr(given, "report", None) else "")

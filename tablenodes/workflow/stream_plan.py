@@ -39,24 +39,38 @@ if TYPE_CHECKING:
     """Where a column's cells are: in a column of the source, or in what an earlier node made."""
 
 
-def why_whole(workflow: Definition) -> str:
-    """Return what of a workflow needs the whole table in memory, and what to do; empty where nothing does."""
+def why_whole(workflow: Definition, connections: Mapping[str, Connection] | None = None) -> str:
+    """Return what of a workflow needs the whole table in memory, and what to do; empty where nothing does.
+
+    Limits of profiles are a part of it where the nodes' `connections` are known.
+    """
     kinds = {name: node._row_by_row(name) for name, node in workflow._steps if not node._declared.later}
     if whole := next((name for name, kind in kinds.items() if kind is None), None):
         return f"node {whole!r} waits for a worker's answers; make it a workflow of its own"
-    if counted := counted_with_worker(workflow, workflow.limits):
+    if counted := counted_with_worker(workflow, workflow.limits, connections):
         return f"{counted}; leave it out"
     asking = {name: kind for name, kind in kinds.items() if isinstance(kind, Asking)}
     return "" if asking or len(kinds) < len(workflow._steps) else "none of its nodes sends anything"
 
 
-def counted_with_worker(workflow: Definition, limits: Limits | None) -> str:
-    """Return which limit a worker's requests count for too, and why a run of the whole table alone can count them."""
-    later = next((name for name, node in workflow._steps if node._declared.later), None)
-    names = [name for name in ("max_requests", "token_budget") if getattr(limits, name, None) is not None]
-    if later is None or not names:
-        return ""
-    return f"{names[0]} counts what a worker sends for node {later!r} only over a whole table"
+def counted_with_worker(
+    workflow: Definition, limits: Limits | None, connections: Mapping[str, Connection] | None = None
+) -> str:
+    """Return which limit a worker's requests count for too, and why a run of the whole table alone can count them.
+
+    A profile's limit is that of all nodes of the profile: a worker counts it where it sends for no other one.
+    """
+    later = [name for name, node in workflow._steps if node._declared.later]
+    sending = [name for name, node in workflow._steps if node._declared.later or node._declared.sends]
+    profiles = {name: made.profile for name, made in (connections or {}).items()}
+    for name in later:
+        profile = profiles.get(name)
+        is_shared = profile is not None and sum(profiles.get(each) == profile for each in sending) > 1
+        for counted in ("max_requests", "token_budget"):
+            for whose in (limits, profile.limits if profile is not None and is_shared else None):
+                if getattr(whose, counted, None) is not None:
+                    return f"{counted} counts what a worker sends for node {name!r} only over a whole table"
+    return ""
 
 
 def held(workflow: Definition, rows: int) -> Iterator[Remark]:

@@ -40,7 +40,7 @@ from .stream_table import PassageWindows, StreamTable
 from .workflow_batches import NodeEnd, WorkflowBatches
 
 if TYPE_CHECKING:
-    from ..connection.connection import GivenConnection
+    from ..connection.connection import Connection, GivenConnection
     from ..engine.scheduling import Scheduler
     from ..run.options import RunOptions
     from ..tables import BatchSource
@@ -64,7 +64,7 @@ def stream(
 ) -> WorkflowBatches:
     """Run a workflow over the batches of a source; see `Workflow.run_batches`."""
     connections = workflow_check.connections_of(workflow, connection)
-    _refuse_whole(workflow, options)
+    _refuse_whole(workflow, options, connections)
     if options.progress is not False:
         display.announce_default(*connections.values())
     values, view = workflow_check.values_of(workflow, inputs), batches.view
@@ -92,9 +92,9 @@ def stream(
     return WorkflowBatches(run.columns, run.schema, run.begun(), run.result)
 
 
-def _refuse_whole(workflow: Definition, options: RunOptions) -> None:
+def _refuse_whole(workflow: Definition, options: RunOptions, connections: Mapping[str, Connection]) -> None:
     """Raise an error where something needs the whole table."""
-    if counted := counted_with_worker(workflow, options.limits):
+    if counted := counted_with_worker(workflow, options.limits, connections):
         raise SettingError(f"{counted}: leave it out, or use run", place="limits")
     if why := why_whole(workflow):
         raise WorkflowError(f"the workflow works on its table as a whole: {why}, or use run", code="whole_table")
