@@ -8,9 +8,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from sentences import wording
 from servers import echo, fault_server
+
+import tablenodes as tn
 
 KEY = "sk-canary-0123456789"
 TEXTS = [
@@ -75,6 +78,18 @@ def test_of_several_servers_it_is_said_that_a_row_is_shown_at_the_first(command,
     assert code == 0
     assert out.splitlines()[0] == "# row 0, at the first of 2 servers"
     assert "127.0.0.1:10" not in out
+
+
+def test_in_python_too_it_is_said_at_which_of_several_servers_a_row_is_shown():
+    node, table = tn.CreateChatCompletion(model="m", prompt="{{ text }}"), {"text": ["a"]}
+    several = tn.Connection(["http://127.0.0.1:9/v1", "http://127.0.0.1:10/v1"], "")
+    check, alone = (
+        node.check(pd.DataFrame(table), each) for each in (several, tn.Connection(several.base_urls[0], ""))
+    )
+    assert check.curl(0) == f"# at the first of 2 servers\n{alone.curl(0)}"
+    assert repr(check.request(0)) == f"# at the first of 2 servers\n{alone.request(0)!r}"
+    assert "at the first of 2 servers" in check.request(0)._repr_html_()
+    assert "servers" not in alone.request(0)._repr_html_() + alone.curl(0)
 
 
 def test_the_key_is_masked(command, monkeypatch):

@@ -99,14 +99,16 @@ class Check:
     def curl(self, row: int) -> str:
         """Return one row's request as a curl command to paste into a shell, with the key as a variable.
 
-        The variable is the connection's ``api_key_env``, else ``OPENAI_API_KEY``.
+        The variable is the connection's ``api_key_env``, else ``OPENAI_API_KEY``. Where there are several servers it is
+        the command for the first, below a comment that says so.
 
         Raises
         ------
         UsageError
             As `request` does, and if the row cannot be sent.
         """
-        return self._known_requests().curl(row)
+        requests = self._known_requests()
+        return "\n".join(filter(None, (requests.place and f"# {requests.place}", requests.curl(row))))
 
     def _known_requests(self) -> Requests:
         if isinstance(self._requests, str):

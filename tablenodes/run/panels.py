@@ -74,7 +74,8 @@ def request_panel(request: Any) -> Panel:
     """Return what is shown of one request: as it would be sent, and what is wrong with it."""
     told = (in_a_line(message, path, (rule,)) for path, rule, message, _ in request.problems)
     reasons = [Reason(1, each, "invalid_request") for each in told]
-    return Panel(f"{request.method} {request.url}", reasons=reasons, texts=[("", request.shown())])
+    about = request.place
+    return Panel(f"{request.method} {request.url}", about, reasons=reasons, texts=[("", request.shown())])
 
 
 def estimate_panel(estimate: Any, title: str = "Estimate") -> Panel:

@@ -47,6 +47,8 @@ class RowRequest:
         Its body, as parsed JSON; None where it has none.
     problems : tuple of Problem
         Why it cannot be sent; empty where it can.
+    place : str
+        At which of several servers it is shown, where there are several.
     """
 
     method: str
@@ -54,6 +56,7 @@ class RowRequest:
     headers: Mapping[str, str]
     body: Any
     problems: tuple[Problem, ...] = ()
+    place: str = ""
 
     def text(self) -> str:
         """Return it as it would be sent, the body over several lines."""
@@ -68,7 +71,8 @@ class RowRequest:
 
     def __repr__(self) -> str:
         wrong = (in_a_line(message, path, (rule,)) for path, rule, message, _ in self.problems)
-        return "\n".join((*(f"cannot be sent: {each}" for each in wrong), printable(self.shown())))
+        place = [f"# {self.place}"] if self.place else []
+        return "\n".join((*(f"cannot be sent: {each}" for each in wrong), *place, printable(self.shown())))
 
     def _repr_html_(self) -> str:
         from ..notebook.markup import html  # noqa: PLC0415 - loaded where it is used
@@ -99,7 +103,13 @@ class Requests:
         headers = {name: _masked(value) for name, value in self._headers(endpoint, data)}
         url = "".join(text for text, _ in self._address(endpoint, data))
         body = orjson.loads(bytes(data)) if _is_sent(data) else None
-        return RowRequest(self.plan.method, url, headers, body, problems)
+        return RowRequest(self.plan.method, url, headers, body, problems, self.place)
+
+    @property
+    def place(self) -> str:
+        """At which of several servers a row is shown, which goes to any."""
+        servers = len(self.connection.base_urls)
+        return f"at the first of {servers} servers" if servers > 1 else ""
 
     def curl(self, row: int) -> str:
         """Return one row's request as a command for a POSIX shell."""

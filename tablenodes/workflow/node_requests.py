@@ -55,8 +55,8 @@ class NodeRequest(NamedTuple):
     @property
     def _place(self) -> str:
         """Which of several servers it is shown for: a row goes to any."""
-        servers = 0 if self.requests is None else len(self.requests.connection.base_urls)
-        return f", at the first of {servers} servers" if servers > 1 else ""
+        place = "" if self.requests is None else self.requests.place
+        return f", {place}" if place else ""
 
 
 class _Awaited(dict[str, Any]):
