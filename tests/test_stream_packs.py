@@ -35,8 +35,8 @@ def serving():
     return tn.testing.canned(reply)
 
 
-@settings(max_examples=8, deadline=None)
-@given(st.integers(0, 40), st.integers(1, 17), st.sampled_from([1, 10**6]), st.booleans())
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 20), st.integers(1, 9), st.sampled_from([1, 10**6]), st.booleans())
 def test_the_batches_are_the_table_of_a_run(count, size, window, apart):
     """Packs that are refused are halved here too; what rows used sums up; of one connection or two."""
     table = table_of(count)

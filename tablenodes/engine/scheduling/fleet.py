@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..outcomes.judge import Verdict
     from .admission import Admission
     from .attempts import Done
+    from .circuits import Trial
     from .stops import Wait
 
 
@@ -49,6 +50,12 @@ class _Circuits:
         """Record that a leap was made."""
         if (leaping := self._fleet.leaping) is not None:
             leaping.circuits.leapt(found=found, is_last=is_last)
+
+    @property
+    def trial(self) -> Trial | None:
+        """A server's suspicion that does not know yet how many rows are to be looked at."""
+        trials = (each.circuits.trial for each in self._fleet.members)
+        return next((trial for trial in trials if trial is not None and trial.probes is None), None)
 
     def take_held(self) -> dict[int, Verdict]:
         """Return none: each server holds its own."""
