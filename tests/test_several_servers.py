@@ -6,7 +6,9 @@ import math
 import random
 import threading
 
+import orjson
 import pandas as pd
+import pyarrow as pa
 import pytest
 from sample_runs import exit_code_of
 from scheduler_simulation import Simulation, fault, ok, status
@@ -326,10 +328,81 @@ def test_a_stream_says_which_server_has_answered_a_row(tmp_path):
         where = [part for url in urls for part in ("--base-url", url)]
         asked = ["call", "CreateChatCompletion", rows, "--model", "m", "--memory", "300MB", "--no-key", "--no-progress"]
         assert exit_code_of(*asked, *where, "--log", log, "-o", str(tmp_path / "out.csv")) == 0
+        whole = [*asked[:5], *where, "--no-key", "--log", str(tmp_path / "whole.csv"), "-o", str(tmp_path / "b.csv")]
+        assert exit_code_of(*whole) == 0
+    assert [*pd.read_csv(tmp_path / "whole.csv").columns] == [*pd.read_csv(log).columns]
     found = made["server"].to_pylist()
     assert set(found) == set(out.log["server"]) == set(pd.read_csv(log)["server"])
     assert len(set(found)) == 2
     assert None not in found
+
+
+@pytest.fixture
+def two():
+    """The addresses of two servers that answer chats and lists of texts."""
+
+    def reaction(exchange):
+        asked = orjson.loads(exchange.received.body).get("input")
+        each = [{"index": at, "embedding": [1.0, 2.0]} for at in range(len(asked or ()))]
+        exchange.send(message(SAYS) if asked is None else message(orjson.dumps({"data": each, "usage": {}})))
+
+    with fault_server(reaction) as first, fault_server(reaction) as second:
+        yield [first.url, second.url]
+
+
+def test_rows_of_packs_have_the_server_that_has_answered_the_pack(two):
+    """In memory and in batches."""
+    node = tn.CreateEmbedding(model="e", input="{{ prompt }}", pack=4)
+    out = node.run(table(24), tn.Connection(two, ""), progress=False)
+    made = node.run_batches(pa.table(table(24)), tn.Connection(two, ""), progress=False).read_all()
+    for found in (out.log["server"].tolist(), made["server"].to_pylist()):
+        assert {url.split("/")[2] for url in two} == set(found)
+        assert all(len(set(found[at : at + 4])) == 1 for at in range(0, 24, 4))
+
+
+def test_a_workflows_log_says_it_in_batches_too(two, tmp_path, monkeypatch, capsys):
+    """Of each node that has several; and -v says of each where it is asked."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_KEY", "k")
+    table(20).to_csv("rows.csv", index=False)
+    both = f"{{base_url: {two}, api_key_env: NO_KEY}}"
+    (tmp_path / "flow.yaml").write_text(
+        "nodes:\n"
+        f"  - {{id: ask, type: CreateChatCompletion, model: m, prompt: '{{{{ prompt }}}}', connection: {both}}}\n"
+        f"  - {{id: pack, type: CreateEmbedding, model: e, input: '{{{{ ask }}}}', pack: 5, connection: {both}}}\n"
+        "  - {id: last, type: CreateChatCompletion, model: m, prompt: '{{ ask }}', "
+        f"connection: {{base_url: '{two[0]}', api_key_env: NO_KEY}}}}\n"
+    )
+    found, said = {}, {}
+    for way in ([], ["--memory", "300MB"]):
+        files = ["--log", f"log{len(way)}.csv", "-o", f"out{len(way)}.csv"]
+        assert exit_code_of("run", "flow.yaml", "--table", "rows.csv", "-v", *way, *files) == 0
+        log = pd.read_csv(files[1])
+        if not way:
+            assert set(log["packed"][log["node"] == "pack"]) == {5}
+        found[len(way)] = {node: set(part) for node, part in log.groupby("node")["server"]}
+        said[len(way)] = sorted(
+            line.partition(": ")[2].partition(" with")[0]
+            for line in capsys.readouterr().err.splitlines()
+            if ": POST " in line
+        )
+    hosts = {url.split("/")[2] for url in two}
+    assert found[2]["ask"] == found[2]["pack"] == hosts
+    assert {name: found[0][name] for name in ("ask", "pack")} == {name: found[2][name] for name in ("ask", "pack")}
+    assert not found[2]["last"] & hosts
+    assert len(said[2]) == 3
+    assert said[0] == said[2]
+
+
+def test_a_mappers_columns_say_it(two, monkeypatch):
+    """And the columns that it is known by before; with one server there is no such column."""
+    monkeypatch.setenv("NO_KEY", "k")
+    connection = tn.Connection(two, api_key_env="NO_KEY")
+    mapper = NODE.mapper(connection)
+    made = mapper(table(20))
+    assert [*mapper.meta.columns] == [*made.columns]
+    assert set(made["server"]) == {url.split("/")[2] for url in two}
+    assert "server" not in NODE.mapper(tn.Connection(two[0], api_key_env="NO_KEY")).meta
 
 
 @pytest.mark.parametrize("transport", ["curl", "requests"])

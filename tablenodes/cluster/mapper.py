@@ -147,7 +147,8 @@ class Mapper:
         from ..run.batch_table import BatchTable  # noqa: PLC0415 - the engine is loaded where it is needed
         from ..run.spending import pricing_of  # noqa: PLC0415
 
-        return BatchTable(view, self._asking.answers, pricing_of(self._connection, "http://localhost"), lambda _: ())
+        own = view, self._asking.answers, pricing_of(self._connection, "http://localhost"), lambda _: ()
+        return BatchTable(*own, has_servers=len(self._connection.base_urls) > 1)
 
     def __reduce__(self) -> tuple[Callable[..., Mapper], tuple[Any, ...]]:
         connection = self._connection

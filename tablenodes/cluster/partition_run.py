@@ -108,7 +108,10 @@ class PartitionRun(Run):
         if loop.interrupted:
             raise Interrupted(f"interrupted: {display.so_far(counts, len(self.view))}")
         models = partial(models_asked, self.plan, self.view, self.context)
-        table = BatchTable(beside, self.asking.answers, self.pricing, lambda _: models())
+        own = beside, self.asking.answers, self.pricing, lambda _: models()
+        table = BatchTable(*own, has_servers=self.servers is not None)
+        if self.servers is not None:
+            table.served = self.servers.served
         table.replaced = loop.replaced
         table.has_report = False
         made = table(beside, self.records, 0)

@@ -53,6 +53,7 @@ LOG_TYPES = {
     "reason": "text",
     "message": "text",
 }
+FURTHER_TYPES = {"packed": "integer", "server": "text"}  # of what a log has of some runs alone
 
 _MADE_OF_THE_REST = frozenset(
     {"result", "table", "text", "log", "answers", "usage", "choices", "calls", "ids", "flags", "scores", "_answered"}
@@ -315,7 +316,7 @@ class Responses(AnswerTables[T], NodeOutput[T]):
         ``server``: of several, where the last answer is from.
         """
         columns = {name: getattr(self._records, name) for name in LOG_TYPES} | self._records.further
-        return cast("T", self._view.make(columns, {**LOG_TYPES, "packed": "integer", "server": "text"}))
+        return cast("T", self._view.make(columns, {**LOG_TYPES, **FURTHER_TYPES}))
 
     def _cells(self, positions: Sequence[int]) -> dict[str, Sequence[Any]]:
         records, own = self._records, free_names(self._answers.types, self._view.columns)

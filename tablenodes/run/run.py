@@ -35,7 +35,7 @@ from .progress import Progress
 from .provenance import Provenance
 from .row_request import Requests
 from .rows import PlanInputs, Requested, conversations_asked, models_asked, of_rows, prepared
-from .server_watch import ServerWatch, watched
+from .server_watch import ServerWatch, seen, watched
 from .spending import Spending, pricing_of, spent_in
 from .summary import Met, Summary, notes_on, say_failures
 from .watch import Watch
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from ..bodies.body_plan import BodyPlan
     from ..connection.connection import Connection
     from ..connection.endpoint import Endpoint
+    from ..engine.calls import Request
     from ..engine.loop import Loop
     from ..engine.scheduling import Scheduler
     from ..engine.sink import Source
@@ -281,7 +282,7 @@ class Run:
             on_text=self.options.on_text,
             budget=self._budget(),
             on_turn=self.watch,
-            pack=self._packing(),
+            pack=seen(self._packing(), self.servers),
         )
 
     def _cost_limit(self) -> CostLimit | None:
@@ -313,7 +314,7 @@ class Run:
             placed=self.endpoint.placing(self.asking.method) if self.plan.is_placed else None,
         )
         if display.DETAILED.get():
-            self._say_how()
+            self._say_how(self.asking, self.request, self.endpoint, self.options)
         source = self._recalled(self._called(call)) if self.twins is None else self.twins.unlike(self._called(call))
         if self.recorder.knows and self._says_what_is_known():
             others = sum(each.summary.rows for each in self.context.outputs.values())
@@ -341,14 +342,14 @@ class Run:
         say_failures(self.asking.name, made.summary, made._failures, progress=self.options.progress)
         return made
 
-    def _say_how(self) -> None:
+    def _say_how(self, asking: Asking, request: Request, endpoint: Endpoint, options: RunOptions) -> None:
         """Say where rows are sent, how many at a time, and what is kept."""
-        limits, key = self.options.limits, "a" if self.endpoint.sends_key else "no"
+        limits, key = options.limits, "a" if endpoint.sends_key else "no"
         most = f"up to {min(limits.concurrency, self.engine.loop.capacity):,} at a time"
-        kept = "no journal" if self.options.journal is None else f"journal {self.options.journal}"
-        seconds = self.asking.seconds or self.endpoint.timeout.total
-        where = f"{self.request.method} {self.request.url.partition('?')[0]} with {key} key"
-        display.say(f"{self.asking.name}: {where}, {most}, {seconds:g} s for each attempt, {kept}")
+        kept = "no journal" if options.journal is None else f"journal {options.journal}"
+        seconds = asking.seconds or endpoint.timeout.total
+        where = f"{request.method} {request.url.partition('?')[0]} with {key} key"
+        display.say(f"{asking.name}: {where}, {most}, {seconds:g} s for each attempt, {kept}")
 
     def _may_warm_up(self) -> bool:
         """Check whether one row may go before the others; the embedded model has a cache for each of its slots."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ..engine.scheduling.stops import NOT_SENT_BECAUSE
 from . import display
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ..connection.endpoint import Endpoint
+    from ..engine.journal.recorder import Recorder
+    from ..engine.packs import Pack
     from ..engine.scheduling import Scheduler
     from ..engine.scheduling.fleet import Fleet
+    from ..engine.sink import Sink
+    from .wiring import Packing
 
 _WORTH_A_LINE = 1.0  # seconds without rows after which a line says it
 
@@ -50,6 +54,10 @@ class ServerWatch:
         """Note that so many rows have begun, whose servers are to be known: a byte a row."""
         self._fleet.served_by.extend(bytes(max(0, rows - len(self._fleet.served_by))))
 
+    def see(self, packs: Mapping[int, Pack]) -> None:
+        """Note where packs are found, which are answered in the place of their rows."""
+        self._fleet.rows_of = lambda key: [call.key for call in packs[key].calls] if key in packs else ()
+
     def served(self, rows: Sequence[int] | None = None) -> list[str | None]:
         """Return where each row's last answer is from, or that of these rows; None where none came."""
         known = self._fleet.served_by
@@ -77,6 +85,16 @@ class ServerWatches(ServerWatch):
         for one in self._each:
             yield from one.notes()
 
+    def expect(self, rows: int) -> None:
+        """Note that so many rows have begun, whose servers are to be known."""
+        for one in self._each:
+            one.expect(rows)
+
+    def see(self, packs: Mapping[int, Pack]) -> None:
+        """Note where packs are found."""
+        for one in self._each:
+            one.see(packs)
+
 
 def watched(scheduler: Scheduler, endpoint: Endpoint, rows: int | None) -> ServerWatch | None:
     """Return what looks at the servers of a run over several; None where there is one."""
@@ -88,6 +106,19 @@ def watched(scheduler: Scheduler, endpoint: Endpoint, rows: int | None) -> Serve
 def together(each: Sequence[ServerWatch]) -> ServerWatch | None:
     """Return what looks at the servers of several connections; None where none has several."""
     return ServerWatches(each) if len(each) > 1 else next(iter(each), None)
+
+
+def seen(pack: Packing | None, servers: ServerWatch | None) -> Packing | None:
+    """Return what packs rows, of which is known which server has answered them."""
+    if pack is None or servers is None:
+        return pack
+
+    def made(sink: Sink, recorder: Recorder) -> Any:
+        packs = pack(sink, recorder)
+        servers.see(packs.packs)
+        return packs
+
+    return made
 
 
 def _in_words(reason: str, words: str) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..run.account import Account
     from ..run.options import RunOptions
     from ..run.rows import Asking, Context, When
+    from ..run.server_watch import ServerWatch
     from ..run.table_run import Making
     from ..run.wiring import Judge
     from .step_twins import StepTwins
@@ -88,6 +89,7 @@ class StreamStep:
         self.retries: Counter[str] = Counter()
         self.refusals = Refusals()
         self.usable: Usable | None = None
+        self.servers: ServerWatch | None = None  # where it is to be known which of several has answered a row
         self.twins: StepTwins | None = None  # where equal rows are sent once
         self.skipped: str | None = None  # why the first row was skipped
         self._failed: dict[int, list[str]] = {}  # by the keys of calls: what their attempts failed of

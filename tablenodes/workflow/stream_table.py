@@ -15,7 +15,7 @@ from ..column_names import free_names
 from ..engine.packed_columns import AT_ONCE
 from ..engine.sink import NOT_SENT, OK, SKIPPED, SUBMITTED, End, Records, SharedEnd
 from ..problems import Problem, Rejected
-from ..run.batch_table import paid_bodies
+from ..run.batch_table import SERVER, paid_bodies
 from ..run.output import LOG_TYPES, Responses
 from ..run.spending import Spending
 from ..run.summary import Summary
@@ -130,8 +130,9 @@ class StreamTable:
         table = tables.view(outputs.table)
         last = [*outputs.values()][-1]
         own: dict[str, Any] = {f"raw.{name}": kind for name, kind in last._types.items()} if raw else {}
-        logs = {step.name: [*LOG_TYPES] for step in (steps if logged else ())}
-        own |= {f"log.{step}.{name}": LOG_TYPES[name] for step, names in logs.items() for name in names}
+        types = {**LOG_TYPES, **({SERVER: "text"} if has_servers(steps) else {})}
+        logs = {step.name: [*types] for step in (steps if logged else ())}
+        own |= {f"log.{step}.{name}": types[name] for step, names in logs.items() for name in names}
         free = free_names(own, table.columns)
         self._own = {free[name]: kind for name, kind in own.items()}
         self.columns = StreamColumns(
@@ -165,6 +166,9 @@ class StreamTable:
             spending = Spending(paid_bodies(own), own.reused, step.line.pricing, asked, step.account.taken(), used)
             step.account.add(view, own, spending, rows, left_out)
             known[step.position] = {**answered}
+            if step.servers is not None:
+                served = step.servers.served([row * len(self._steps) + step.position for row in rows])
+                own.further = {SERVER: served}
         return self._table(self._outputs(view, records, known))
 
     def patched(self, table: Any, late: dict[int, Passage], start: int) -> Any:
@@ -209,6 +213,11 @@ class StreamTable:
             values += known
         made = dict(zip(self._own, values, strict=True))
         return tables.view(outputs.table).replacing(made, self._own)
+
+
+def has_servers(steps: Sequence[StreamStep]) -> bool:
+    """Check whether rows of a node may go to any of several servers."""
+    return any(step.asking is not None and step.line.endpoint.servers > 1 for step in steps)
 
 
 def _models(step: StreamStep, rows: int) -> list[Any]:

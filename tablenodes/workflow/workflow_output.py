@@ -8,7 +8,7 @@ from typing import Any
 
 from ..answers import BESIDE
 from ..run import display
-from ..run.output import LOG_TYPES, NodeOutput, Responses
+from ..run.output import FURTHER_TYPES, LOG_TYPES, NodeOutput, Responses
 from ..run.reportable import Reportable
 
 
@@ -88,18 +88,21 @@ class WorkflowOutput(Reportable, Mapping[str, NodeOutput[Any]]):
             log = tables.view([*self.values()][-1].log)
             cells = zip(*log.rows(log.columns), strict=True) if len(log) else ([] for _ in log.columns)
             own = dict(zip(log.columns, map(list, cells), strict=True))
-            kinds = {name: LOG_TYPES[name] for name in own}
-            return tables.frame({"row": [*range(first, first + len(log))], **own}, {"row": "integer", **kinds})
-        columns: dict[str, list[Any]] = {name: [] for name in ("node", "row", *LOG_TYPES)}
-        for name, output in self.items():
-            log = tables.view(output.log)
+            kinds = {"row": "integer", **LOG_TYPES, **FURTHER_TYPES}
+            rows = range(first, first + len(log))
+            return tables.frame({"row": [*rows], **own}, {name: kinds[name] for name in ("row", *own)})
+        logs = {name: tables.view(output.log) for name, output in self.items()}
+        further = [each for each in FURTHER_TYPES if any(each in log.columns for log in logs.values())]
+        types = {**LOG_TYPES, **{each: FURTHER_TYPES[each] for each in further}}
+        columns: dict[str, list[Any]] = {name: [] for name in ("node", "row", *types)}
+        for name, log in logs.items():
             count = len(log)
             columns["node"] += [name] * count
             columns["row"] += range(first, first + count)
-            for each in LOG_TYPES:
+            for each in types:
                 known = each in log.columns
                 columns[each] += (cell for (cell,) in log.rows((each,))) if known else [None] * count
-        return tables.frame(columns, {"node": "text", "row": "integer", **LOG_TYPES})
+        return tables.frame(columns, {"node": "text", "row": "integer", **types})
 
     @property
     def _is_answered(self) -> bool:

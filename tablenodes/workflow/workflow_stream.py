@@ -175,6 +175,8 @@ class WorkflowStream(Stream):
         view = next(self._opening, None)
         if view is not None:
             self.records.begin(view)
+            if self._shown[1] and self.servers is not None:
+                self.servers.expect(len(self.records) * len(self._steps))
         return view is not None
 
     @property
@@ -221,8 +223,13 @@ class WorkflowStream(Stream):
     def _servers(self) -> ServerWatch | None:
         members = [self.scheduler] if self._all is None else self._all.members
         pairs = zip(members, self._lines, strict=True)
-        each = [found for own, line in pairs if (found := watched(own, line.endpoint, None)) is not None]
-        return together(each)
+        each = [watched(own, line.endpoint, None) for own, line in pairs]
+        for step in self._sending if self._shown[1] else ():
+            step.servers = each[self._line_of(step)]
+        return together([found for found in each if found is not None])
+
+    def _line_of(self, step: StreamStep) -> int:
+        return 0 if self._all is None else self._all.line_of(step.position)
 
     def _cost_limit(self) -> Any:
         if self._all is None:
@@ -282,8 +289,8 @@ class WorkflowStream(Stream):
             step.call = caller(request, seconds, step.watched(judging), keys, placed)
             if self._is_once:
                 step.twins = StepTwins(Keys(known_as), self._shared_ends())
-        if display.DETAILED.get():
-            self._say_how()
+            if display.DETAILED.get():
+                self._say_how(asking, request, endpoint, step.line.options)
         source: Any = self._warmed(self._paths) if self._may_warm_up() else self._paths
         waits = [step.twins.is_full for step in self._sending if step.twins is not None]
         source = self.engine.packed(source)
@@ -355,7 +362,7 @@ class WorkflowStream(Stream):
         )
 
     def _seconds_paused(self, step: StreamStep) -> float:
-        own = self.scheduler if self._all is None else self._all.members[self._all.line_of(step.position)]
+        own = self.scheduler if self._all is None else self._all.members[self._line_of(step)]
         return own.seconds_paused
 
     def _say_failures(self) -> None:

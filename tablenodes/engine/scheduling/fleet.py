@@ -13,7 +13,7 @@ from .fleet_member import FleetAdmission, Member
 from .scheduler import Scheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Callable, Container, Iterable
 
     from ...settings import Limits, Retry
     from ..outcomes.judge import Verdict
@@ -90,6 +90,7 @@ class Fleet(Scheduler):
         self._rooms = [0] * servers
         self._front: Member | None = None
         self.served_by = bytearray()  # by row, as many as are asked for: one more than the number of its last server
+        self.rows_of: Callable[[int], Iterable[int]] = lambda key: ()  # of a call whose key is below 0
 
     @property
     def shared(self) -> tuple[Any, ...]:
@@ -235,6 +236,9 @@ class Fleet(Scheduler):
             member.took(now - mark[0])
         if 0 <= key < len(self.served_by):
             self.served_by[key] = member.number + 1
+        elif key < 0 and self.served_by:
+            for row in self.rows_of(key):
+                self.served_by[row] = member.number + 1
         done = member.answered(key, verdict, sends, now, model)
         self._note(key, member)
         if self.stopped is None:
