@@ -268,6 +268,24 @@ def test_nothing_but_a_ledger_is_loaded_from_a_file(tmp_path):
         share.renew(Report("a"))
 
 
+@pytest.mark.parametrize("kind", ["Ledger", "LearnedRate", "Record", "Member", "Amounts"])
+def test_a_ledger_of_another_version_is_one_clear_line(tmp_path, kind):
+    """Whatever it has fewer of: a field of an object, or a part of a tuple."""
+    share = Share(tn.Limits(), path=tmp_path / "share.sqlite")
+    share.renew(Report("a"))
+
+    def shortened(plain):
+        if not isinstance(plain, list):
+            return plain
+        return [shortened(each) for each in (plain[:-1] if plain[0] == kind else plain)]
+
+    with contextlib.closing(sqlite3.connect(tmp_path / "share.sqlite")) as database, database:
+        (text,) = database.execute("SELECT ledger FROM share").fetchone()
+        database.execute("UPDATE share SET ledger = ?", (json.dumps(shortened(json.loads(text))),))
+    with wording.raises(StoreError):
+        share.renew(Report("a"))
+
+
 def test_a_share_that_is_gone_ends_a_run_before_it_sends(tmp_path):
     """Nothing is sent on limits that nobody keeps."""
     with fault_server(echo()) as server:

@@ -28,7 +28,14 @@ _CLASSES = {
     )
 }
 """What a ledger is made of: nothing else is made of a text."""
+_FRESH = (evidence.Record(0, 0.0), learned_rate.LearnedRate(), share_ledger.Ledger(), share_ledger.Member())
+_FIELDS: dict[Any, Any] = {type(each): vars(each).keys() for each in _FRESH}
+"""What each has that is no tuple; what another version of this program has written may have other fields."""
 _SEVERAL: dict[str, Callable[[Any], Any]] = {"list": list, "tuple": tuple, "set": set, "deque": deque}
+
+
+class OtherVersionError(ValueError):
+    """A text that another version of this program has written."""
 
 
 def written(ledger: share_ledger.Ledger) -> str:
@@ -37,7 +44,7 @@ def written(ledger: share_ledger.Ledger) -> str:
 
 
 def read(text: str) -> share_ledger.Ledger:
-    """Return the ledger that a text is; raise an error of any kind for one that is none."""
+    """Return the ledger that a text is; raise `OtherVersionError`, or an error of any kind for what is no ledger."""
     made = _made(json.loads(text))
     if not isinstance(made, share_ledger.Ledger):
         raise TypeError(type(made).__name__)
@@ -59,12 +66,7 @@ def _plain(value: Any) -> Any:
         return [kind.__name__, value.name]
     if isinstance(value, tuple):
         return [kind.__name__, *map(_plain, value)]
-    return [kind.__name__, *([name, _plain(each)] for name, each in _state(value).items())]
-
-
-def _state(value: Any) -> dict[str, Any]:
-    slots = [name for each in type(value).__mro__ for name in getattr(each, "__slots__", ())]
-    return {name: getattr(value, name) for name in slots} | getattr(value, "__dict__", {})
+    return [kind.__name__, *([name, _plain(each)] for name, each in vars(value).items())]
 
 
 def _made(plain: Any) -> Any:
@@ -79,8 +81,16 @@ def _made(plain: Any) -> Any:
     if issubclass(kind, Enum):
         return kind[parts[0]]
     if issubclass(kind, tuple):
+        _check(len(parts) == len(kind._fields))
         return tuple.__new__(kind, map(_made, parts))
     made = object.__new__(kind)
     for attribute, each in parts:
         object.__setattr__(made, attribute, _made(each))
+    _check(vars(made).keys() == _FIELDS[kind])
     return made
+
+
+def _check(is_ours: bool) -> None:
+    """Raise for what has other parts than this version's."""
+    if not is_ours:
+        raise OtherVersionError

@@ -130,6 +130,9 @@ def _differing(kept: str, given: str) -> str:
 def _read(kept: str, path: Path) -> Ledger:
     try:
         return ledger_text.read(kept)
+    except ledger_text.OtherVersionError:
+        told = "the share was written by another version of tablenodes; choose another path"
+        raise StoreError(f"{path}: {told}") from None
     except Exception:  # noqa: BLE001 - a text that is no ledger may raise anything
         raise StoreError(f"{path}: the share {DAMAGED}") from None
 
