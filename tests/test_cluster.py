@@ -30,6 +30,11 @@ CONFIGURED = {
     "distributed.worker.profile.enabled": False,
     "distributed.scheduler.allowed-failures": 100,  # a partition may be on each worker that is killed
     "distributed.deploy.lost-worker-timeout": "1 hour",  # or one that is killed again by then is given up
+    "distributed.admin.tick.interval": "1s",  # what watches over workers takes as long as their work
+    "distributed.admin.system-monitor.interval": "1 hour",
+    "distributed.admin.system-monitor.gil.enabled": False,
+    "distributed.worker.http.routes": [],
+    "distributed.scheduler.http.routes": [],
 }
 LOADED = [
     *("distributed", "dask.dataframe", "pytest", "certifi", "jsonschema_rs", "tablenodes.cluster.partition_run"),
@@ -56,12 +61,12 @@ def client():
 @contextlib.contextmanager
 def two_processes():
     """Two worker processes of one thread each, and their client."""
-    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
     with dask.config.set(CONFIGURED):
         if FORKS:
             distributed.utils.get_mp_context().set_forkserver_preload(LOADED)
         with (
-            distributed.LocalCluster(**options, host=LOOPBACK, memory_limit="1GiB") as workers,
+            distributed.LocalCluster(**options, host=LOOPBACK, memory_limit=None) as workers,
             distributed.Client(workers) as client,
         ):
             yield client
