@@ -117,11 +117,13 @@ def test_the_table_of_faults_is_long():
 @pytest.mark.parametrize("status", [503, 429, 529])
 def test_a_server_that_serves_nobody_is_not_stormed(status, transport, monkeypatch):
     """33: 1,000 rows, 16 in flight: two windows, five more, and probes that come alone; the rest is not sent."""
-    monkeypatch.setattr(policy, "SERVED_NOBODY", 1.0)  # the 30 seconds are tested by the virtual clock
+    monkeypatch.setattr(policy, "SERVED_NOBODY", 0.25)  # the 30 seconds are tested by the virtual clock
+    for wait in ("PROBE_FIRST", "THROTTLED_FIRST"):  # what else takes its time, in a quarter of it
+        monkeypatch.setattr(policy, wait, getattr(policy, wait) / 4)
     with fault_server(answer(b"{}", status)) as server:
-        retry = tn.Retry(outage_patience=1.2)
+        retry = tn.Retry(outage_patience=0.3)
         out = run(server, 1000, transport, limits=tn.Limits(concurrency=16), retry=retry)
-        probes = 2  # a second after the gate was shut, and the last one
+        probes = 2  # a quarter of a second after the gate was shut, and the last one
         assert len(server.requests) <= 2 * 16 + 5 + probes
         assert len(server.requests) == out.summary.requests == out.log["attempts"].sum()
     assert out.summary.stopped == "outage"
