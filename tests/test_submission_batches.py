@@ -72,7 +72,7 @@ def stored(store):
         return tuple(database.execute(f"SELECT count(*) FROM {each}").fetchone()[0] for each in ("future", "pending"))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(texts, st.integers(1, 5), st.booleans())
 def test_the_batches_of_a_submission_are_its_table(rows, size, whole_first):
     """Ids, errors, columns and counts, whichever is first; equal rows differ by their turn over all batches."""
