@@ -276,6 +276,21 @@ def test_a_number_that_json_has_not_is_written_as_it_was_read(tmp_path, ending, 
     assert ("Infinity" if number == "1e999" else number) in in_parts.read_text()
 
 
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_a_column_with_a_number_that_json_has_not_is_text_where_columns_have_one_type(tmp_path, ending):
+    """Whole and in batches: NaN is no missing value, and a batch's type is known before NaN is seen."""
+    (tmp_path / "t.jsonl").write_text('{"x": 1.5, "y": 1}\n{"x": NaN, "y": 2}\n{"x": null, "y": 3}\n{"x": -1e999}\n')
+    at_once_, in_parts = tmp_path / f"a.{ending}", tmp_path / f"b.{ending}"
+    tn.write_table(tn.read_table(tmp_path / "t.jsonl"), at_once_)
+    source = batch_source(tmp_path / "t.jsonl")
+    with batch_writer(in_parts, source.schema) as write:
+        for view in source.views():
+            write(*view.table.to_batches())
+    whole, parts = in_batches(at_once_), in_batches(in_parts)
+    assert whole == parts
+    assert [row[0] for row in whole[1]] == ["'1.5'", "'NaN'", "None", "'-Infinity'"]
+
+
 @pytest.mark.parametrize("ending", ["parquet", "arrow", "csv", "jsonl"])
 def test_what_was_written_before_an_end_is_kept_beside(tmp_path, ending):
     """An earlier file stays as it was."""

@@ -15,7 +15,7 @@ from pyarrow import compute, ipc, types
 from ..errors import ColumnError, TableError
 from .arrow_cells import PYTHONS_OWN, arrow_column
 from .origin import without_origin
-from .views import TableView, checked_names
+from .views import TableView, WrittenNumber, checked_names
 
 _ONE_TYPE = "in such a file all values of a column have one type"
 _NOT_TAKEN = (pyarrow.ArrowException, ValueError, TypeError, KeyError, OverflowError)
@@ -220,8 +220,11 @@ def arrow_type(source: TableView, name: str) -> Any:
 
 def _holds(table: Any, name: str, form: str) -> bool:
     """Check whether the format can hold a column: it is tried on its first row."""
-    if str(getattr(table[name], "dtype", "")) == "Object":
+    kind = str(getattr(table[name], "dtype", ""))
+    if kind == "Object":
         return False  # of Polars' objects Arrow would get the addresses
+    if kind == "object" and WrittenNumber in map(type, table[name]):
+        return False  # NaN would become null
     try:
         column = _to_arrow(table.select([name]) if isinstance(table, pyarrow.Table) else table[[name]])
         with pyarrow.BufferOutputStream() as nowhere:
