@@ -48,6 +48,7 @@ def test_a_busy_machine_finds_it_too(kind, rate):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("rate", [5, 40, 400])
 @pytest.mark.parametrize("kind", KINDS)
 def test_twenty_runs_hold_the_limit(kind, rate):
@@ -95,6 +96,7 @@ def test_refusals_at_random_slow_nobody_down(share, seconds, seed):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.67])
 def test_twenty_runs_bear_with_chance(share):
     """Half a minute: the median of what the slots can do is 0.9 at least, the worst half of it."""

@@ -121,6 +121,7 @@ def test_a_lease_that_never_comes_is_asked_for_once():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("kind", ["full", "next", "seconds", "ms", "silent"])
 def test_twenty_runs_keep_the_rate(kind, count):
