@@ -32,7 +32,7 @@ def counting():
     return tn.testing.canned(lambda body: sent.update([orjson.dumps(body)]) or reply(body), prices=prices), sent
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.lists(st.sampled_from(["w1", "w2", "w5", "w7"]), max_size=16), st.integers(1, 5), st.sampled_from([1, 10**6]))
 def test_the_batches_are_the_table_of_a_run_and_each_request_is_sent_once(words, size, window):
     table, workflow = pa.table({"text": pa.array(words, pa.string())}), tn.Workflow(NODES)
