@@ -306,8 +306,10 @@ def test_what_was_written_before_an_end_is_kept_beside(tmp_path, ending):
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert path.read_bytes() == before
-    kept = (tmp_path / f"out.{ending}.partial").rename(tmp_path / f"kept.{ending}")
-    assert len(in_batches(kept)[1]) == len(TABLE)
+    kept = tmp_path / f"out.{ending}.partial"
+    assert len(in_batches(kept)[1]) == len(tn.read_table(kept)) == len(TABLE)
+    with pytest.raises(TableError, match="must end in one of"):
+        tn.write_table(TABLE, kept)
 
 
 def test_a_format_that_is_written_whole_is_refused(tmp_path):

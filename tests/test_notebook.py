@@ -253,6 +253,8 @@ def test_a_check_shows_the_first_prompt_and_the_longest():
     read = page(found)
     assert "first prompt (row 1, 11 characters)Read: short" in read.text
     assert "longest prompt (row 2, 5,006 characters)Read: äää" in read.text
+    accents = CHAT.check(pd.DataFrame({"review": ["first", "ä" * 5, "\n" * 5]}))  # more bytes, no more characters
+    assert [(each.row, each.length) for each in accents.prompts] == [(0, 11)]
     lines = repr(found).splitlines()
     assert [line for line in lines if line.startswith("first prompt")] == [
         "first prompt (row 1, 11 characters): Read: short"

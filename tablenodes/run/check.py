@@ -60,8 +60,8 @@ class Check:
     warnings : tuple of str
         What will be sent but was perhaps not meant.
     prompts : tuple of RowPrompt
-        What the first row that can be sent says to the model, and the row whose request is longest: ``row``, ``text``
-        (of a very long one the beginning) and ``length`` in characters.
+        What the first row that can be sent says to the model, and the longest that a row says: ``row``, ``text`` (of
+        a very long one the beginning) and ``length`` in characters.
     skipped : int
         Rows that a workflow's ``when`` leaves out, as far as that is known.
     """
@@ -248,7 +248,7 @@ class _Checking:
         self.seen: set[bytes] = set()
         self.duplicates = self.skipped = 0
         self.names: set[str] = set()
-        self.shown: list[tuple[int, bytes]] = []  # the first request, and the longest
+        self.shown: list[RowPrompt] = []  # the first, and the longest
         self.meant_as_json: set[str] = set()
         self.broken: set[Remark] = set()
 
@@ -261,9 +261,8 @@ class _Checking:
         warnings = tuple(self._warnings(unknown, len(view)))
         problems = tables.frame(found, _COLUMNS)
         problems.insert(1, "index", self._labels(view))
-        prompts = tuple(RowPrompt.of(row, orjson.loads(bytes(data))) for row, data in self.shown)
         sources, repeated = self.plan.sources, self.duplicates
-        return Check(len(view), valid, problems, sources, unknown, repeated, warnings, prompts, self.skipped)
+        return Check(len(view), valid, problems, sources, unknown, repeated, warnings, tuple(self.shown), self.skipped)
 
     def _labels(self, view: TableView) -> Sequence[Any]:
         rows = [each[0] for each in self.found]
@@ -284,15 +283,20 @@ class _Checking:
 
     def _look_into(self, row: int, data: bytes) -> None:
         """Note what is worth a word in a body that can be sent."""
-        if not self.shown or len(data) > len(self.shown[-1][1]):
-            self.shown[1:] = [(row, data)]
         digest = hashlib.blake2b(place_of(data) + data, digest_size=12).digest()
         self.duplicates += digest in self.seen
         self.seen.add(digest)
         body = orjson.loads(bytes(data))
+        if not self.shown or len(data) > self.shown[-1].length:  # else it cannot say more
+            self._show(RowPrompt.of(row, body))
         self.names.update(body)
         self.meant_as_json.update(self.plan.looks_like_json(body))
         self.broken.update(broken(body))
+
+    def _show(self, prompt: RowPrompt) -> None:
+        """Keep the first prompt, and the longest."""
+        if not self.shown or prompt.length > self.shown[-1].length:
+            self.shown[1:] = [prompt]
 
     def _warnings(self, unknown: Iterable[str], rows: int) -> Iterable[str]:
         yield from self.plan.warnings

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from .batch_sources import batch_source
 from .batch_values import bytes_of
-from .batch_writer import PARTIAL, STREAMED, batch_writer, is_streamed
+from .batch_writer import STREAMED, batch_writer, is_streamed
 from .batches import BatchSource, batch_of, columns_of_batch, joined, no_rows, numbered, patched, schema_of, stream_of
 from .database_writer import check_key, check_target, write_rows
-from .formats import Reading
+from .formats import PARTIAL, Reading
 from .kinds import like_given, rowless, view
 from .pandas_view import frame, long_frame, with_named_index
 from .spill import Spill

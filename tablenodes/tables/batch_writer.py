@@ -14,12 +14,11 @@ from ..disk import new_file
 from ..errors import TableError
 from .arrow_view import ArrowView
 from .batches import no_rows
-from .formats import Format, path_of
+from .formats import PARTIAL, Format, path_of
 from .text_writer import text_pieces
 from .writer import check_target_file, compressing, form_of_output
 
 STREAMED = ("csv", "tsv", "jsonl", "parquet", "arrow")
-PARTIAL = ".partial"
 _GROUP_ROWS = 65_536
 _GROUP_BYTES = 32 * 2**20
 _INSTEAD = "leave the column out, or write .parquet"

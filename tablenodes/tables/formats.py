@@ -26,6 +26,8 @@ _FORMATS = {
     ".xls": "xls",
 }
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".xz": "xz"}
+PARTIAL = ".partial"
+"""What is behind the ending of a file that was not written to its end."""
 FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "xlsx", "ods")
 SHEETS = ("xlsx", "ods", "xls")
 """Spreadsheets; what older programs wrote, and what has macros, is only read."""
@@ -105,7 +107,7 @@ def path_of(path: str | os.PathLike[str], what: str) -> Path:
 
 def format_of(path: Path, what: str, *, writing: bool = False) -> Format:
     """Return the format that a path's ending stands for; `TableError` if there is none, or it cannot be written."""
-    found = _named(path.name)
+    found = _named(path.name if writing else path.name.removesuffix(PARTIAL))
     if found is None and (engine := _DATABASES.get(path.suffix.lower())) is not None:
         raise TableError(f"{what} {str(path)!r} may be a database: write it as {engine}:///{path}")
     if found is None:
