@@ -229,7 +229,7 @@ def test_a_block_where_the_model_for_vectors_alone_is_installed_starts_that(inst
 
 
 def test_a_workflow_asks_the_model_of_each_node(installed, engine, monkeypatch):  # noqa: F811
-    """One connection for both; in batches, such a workflow is told to take the whole table."""
+    """One connection for both, also in batches."""
     started = []
 
     def start(model, packaged=local.CHAT):
@@ -244,8 +244,9 @@ def test_a_workflow_asks_the_model_of_each_node(installed, engine, monkeypatch):
     out = workflow.run(TEXTS, progress=False)
     assert started == [local.EMBEDDING, local.CHAT]
     assert list(out["again"].log["outcome"]) == ["ok"] * 3
-    with wording.raises(errors.WorkflowError):
-        workflow.run_batches(TEXTS)
+    batches = workflow.run_batches(TEXTS, progress=False)
+    assert batches.read_all()["again_outcome"].to_pylist() == ["ok"] * 3
+    assert started == [local.EMBEDDING, local.CHAT] * 2
 
 
 def test_a_file_of_ones_own_makes_vectors_where_its_engine_can(engine, monkeypatch):  # noqa: F811

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import ExitStack, closing
 from functools import partial
-from itertools import chain
+from itertools import chain, count
 from queue import Queue
 
 import orjson
@@ -41,12 +41,12 @@ class Sending:
         engine = Engine(
             self.endpoint, limits, self.scheduler, self.sink, self.recorder, stack, exact=False, stream=False
         )
-        self.loop, self._calls = engine.loop, engine.calls
+        self.loop, self._calling = engine.loop, engine.calling
 
-    def calls(self, bodies, path=CHAT, scope="", **more):
+    def calls(self, bodies, path=CHAT, scope="", first=0, **more):
         request = self.endpoint.request("POST", path)
         more = {"choices": path == CHAT, "at_most_once": False, **more}
-        return self._calls(bodies, request, Keys(request, scope), **more)
+        return map(self._calling(request, Keys(request, scope), **more), bodies, count(first))
 
     def run(self, source):
         self.loop.run(self.recorder.recalled(source))

@@ -248,14 +248,14 @@ def test_a_worker_whose_store_was_made_anew_ends_without_a_word(store):
 
 def test_an_unforeseen_error_keeps_its_group_alone(store, monkeypatch, capsys):
     """The others go on; the log says where it was, and nothing that may quote a row."""
-    right = Engine.calls
+    right = Engine.calling
 
-    def wrong(self, bodies, request, **more):
+    def wrong(self, request, **more):
         if "completions" in request.url and "chat" not in request.url:
             raise RuntimeError(orjson.dumps([6, 7]))
-        return right(self, bodies, request, **more)
+        return right(self, request, **more)
 
-    monkeypatch.setattr(Engine, "calls", wrong)
+    monkeypatch.setattr(Engine, "calling", wrong)
     with fault_server(echo()) as server:
         good = queued(server.url, store)
         with nobody_at_work(store):

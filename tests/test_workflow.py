@@ -204,6 +204,9 @@ def test_an_answer_that_cannot_be_parsed_ends_its_row():
     """It may be good enough for the API and too deep for us: the row says so, the others go on."""
 
     class Output:
+        def _end_of(self, row):
+            return "ok", 200, None
+
         def _answer_to(self, row):
             return "ok", ("[" * 5000, '{"choices": []}')[row]
 

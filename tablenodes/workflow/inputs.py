@@ -18,12 +18,12 @@ from ..problems import Problem, Rejected, Unfit
 from ..run.rows import Apart, When
 from ..schemas.subschemas import OTHER_TYPES
 from ..templates.environment import Lacking, UnreadArguments
-from .passage import AnsweredSoFar
 from .references import reading_of, templates_in, upstream
 
 if TYPE_CHECKING:
     from ..nodes import Node
     from ..run.output import AnyOutput
+    from .passage import AnsweredSoFar
     from .references import Reading
     from .step import Condition
 
@@ -233,7 +233,7 @@ def deciding_of(condition: Condition | None, outputs: Mapping[str, Any]) -> When
 def _at_hand(output: AnyOutput | AnsweredSoFar, reading: Reading) -> Callable[[Any], Any] | None:
     """Return what returns an answer that has been read, where nothing else is wanted; None where nothing does."""
     is_alone = reading.answer and not (reading.rest or reading.ends)
-    return output.read_at if is_alone and isinstance(output, AnsweredSoFar) else None
+    return getattr(output, "read_at", None) if is_alone else None
 
 
 class _Missing(Exception):  # noqa: N818 - it stands for an answer
