@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import tablenodes as tn
+from tablenodes import tables
 from tablenodes.errors import TableError
 from tablenodes.tables import batch_source, batch_writer, csv_batches, json_batches
 from tablenodes.tables.views import TableView
@@ -30,7 +31,6 @@ def in_batches(path):
 
 
 def at_once(path):
-    from tablenodes import tables
 
     view = tables.view(tn.read_table(path))
     return list(view.columns), cells_of(view)
@@ -316,3 +316,13 @@ def test_a_format_that_is_written_whole_is_refused(tmp_path):
     """A spreadsheet, say."""
     with pytest.raises(TableError, match="choose one of csv, tsv, jsonl, parquet, arrow"):
         batch_writer(tmp_path / "out.xlsx", TABLE.schema).__enter__()
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.csv.gz", "a.jsonl.xz", "a.parquet", "a.arrow"])
+def test_whether_a_file_has_more_rows_is_known_without_reading_it_as_a_table(tmp_path, name):
+    """Of what cannot be read, it is not said that it has: that is told when it is read."""
+    tn.write_table(pa.table({"text": ["a", "b", "c"]}), tmp_path / name)
+    assert [tables.has_more_rows(tmp_path / name, most) for most in (2, 3)] == [True, False]
+    (tmp_path / name).write_bytes(b"\x1f\x8b\xff")
+    assert not tables.has_more_rows(tmp_path / name, 0)
+    assert not tables.has_more_rows(tmp_path / f"no-{name}", 0)

@@ -188,8 +188,12 @@ def test_long_tables_and_patterns_come_in_batches_by_themselves(rows, monkeypatc
     with fault_server(judged) as server:
         assert exit_code_of(*asked(server, "-o", "a.csv", table="rows.parquet")) == 0
         assert exit_code_of(*asked(server, "-o", "a.csv", table="rows*.csv")) == 0
-        assert len(called) == 2
+        assert exit_code_of(*asked(server, "-o", "a.csv", table="rows.csv")) == 0
+        assert len(called) == 3
+        monkeypatch.setattr(batch_call, "HELD_ROWS", ROWS)
         assert exit_code_of(*asked(server, "-o", "a.csv", table="rows.csv")) == 3
+        monkeypatch.setattr(batch_call, "_BYTES", 10)
+        assert exit_code_of(*asked(server, "-o", "a.csv", table="rows.csv")) == 0
 
 
 def test_ctrl_c_leaves_what_came_beside_the_output(rows, tmp_path):

@@ -87,13 +87,19 @@ def _is_large(table: Any) -> bool:
         return False  # nobody knows before it is read
     path = os.fspath(table)
     paths = glob.glob(path, recursive=True) if glob.has_magic(path) and not os.path.exists(path) else [path]
-    rows = size = 0
-    for each in paths:
-        if each.endswith(".parquet"):
-            rows += tables.count_rows(each) or 0
-        if os.path.isfile(each):
-            size += os.path.getsize(each) * (_PACKED if each.endswith((".gz", ".xz", ".zst", ".bz2")) else 1)
-    return len(paths) > 1 or rows > HELD_ROWS or size > _BYTES
+    if len(paths) != 1:
+        return len(paths) > 1
+    packed = _PACKED if path.endswith((".gz", ".xz", ".zst", ".bz2")) else 1
+    if os.path.isfile(paths[0]) and os.path.getsize(paths[0]) * packed > _BYTES:
+        return True
+    return tables.has_more_rows(paths[0], HELD_ROWS, tables.Reading(**_reading_of(table)))
+
+
+def _reading_of(table: Any) -> dict[str, str]:
+    """Return what is said of how a table's file is read."""
+    from ..workflow.table_source import TableSource  # noqa: PLC0415 - loaded where it is used
+
+    return table.options() if isinstance(table, TableSource) else {}
 
 
 def call_in_batches(
@@ -172,7 +178,7 @@ class _Call:
         from ..workflow.runner import empty_handed  # noqa: PLC0415
         from ..workflow.workflow_check import connections_of, values_of  # noqa: PLC0415
 
-        source = tables.batch_source(self._table, None, tables.Reading(**self._reading()))
+        source = tables.batch_source(self._table, None, tables.Reading(**_reading_of(self._table)))
         if not source.again or not self._how["send"]:
             return
         source = source if self._given.rows is None else source.part(self._given.rows)
@@ -209,16 +215,9 @@ class _Call:
         run = Intended(self._workflow, None, self._inputs, self._how)
         if not is_asked(run, self._given):
             return True
-        source = tables.batch_source(self._table, None, tables.Reading(**self._reading()))
+        source = tables.batch_source(self._table, None, tables.Reading(**_reading_of(self._table)))
         first, times = source.start(self._given.rows)
         return consented(run._replace(table=first), self._given, times)[1]
-
-    def _reading(self) -> dict[str, str]:
-        """Return what is said of how the table's file is read."""
-        from ..workflow.table_source import TableSource  # noqa: PLC0415 - loaded where it is used
-
-        table = self._table
-        return table.options() if isinstance(table, TableSource) else {}
 
     def _options(self) -> RunOptions:
         from ..run.options import RunOptions  # noqa: PLC0415 - the engine is loaded where it is needed
@@ -238,7 +237,7 @@ class _Call:
         context = Context(scope=name, when=when, replaced=replaced_ids(self._workflow), output=self._path)
         connection = how["connection"] or step.connection or self._workflow.connection
         node: Any = step.node  # a BatchNode, as was checked
-        how_read = {"reading": self._reading(), "rows": self._given.rows, "logged": self._log is not None}
+        how_read = {"reading": _reading_of(self._table), "rows": self._given.rows, "logged": self._log is not None}
         return node._in_batches(self._table, connection, options, context, window=self._window(), **how_read)
 
     def _columns(self, batches: Any) -> tuple[list[str], list[str]]:
@@ -330,7 +329,7 @@ class _WorkflowCall(_Call):
 
         if replaced_ids(self._workflow):
             set_aside(self._path)
-        source = tables.batch_source(self._table, None, tables.Reading(**self._reading()))
+        source = tables.batch_source(self._table, None, tables.Reading(**_reading_of(self._table)))
         source = source if self._given.rows is None else source.part(self._given.rows)
         check_content(self._workflow, source.view)
         shown: Any = {"raw": self._shown.is_raw, "logged": self._log is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .batch_files import has_more_rows
 from .batch_sources import batch_source
 from .batch_values import bytes_of
 from .batch_writer import STREAMED, batch_writer, is_streamed
@@ -34,6 +35,7 @@ __all__ = [
     "columns_of_batch",
     "count_rows",
     "frame",
+    "has_more_rows",
     "is_streamed",
     "joined",
     "like_given",

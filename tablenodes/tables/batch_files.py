@@ -93,6 +93,15 @@ def _paths(source: PathLike | Sequence[PathLike]) -> list[str]:
     return found
 
 
+def has_more_rows(path: PathLike, most: int, reading: Reading | None = None) -> bool:
+    """Check whether a file has more rows than that, by what it says or by its lines; not if it cannot be read."""
+    try:
+        part = _File(os.fspath(path), (reading or Reading()).checked())
+        return os.path.isfile(part.path) and part.has_more_rows(most)
+    except (TableError, pyarrow.ArrowException, OSError, EOFError, lzma.LZMAError):
+        return False  # it is said when it is read
+
+
 class _Batches(NamedTuple):
     schema: Any
     tables: Iterable[Any]
@@ -116,6 +125,21 @@ class _File:
         from pyarrow import parquet  # noqa: PLC0415 - what it needs takes long to load
 
         return int(parquet.read_metadata(self.path).num_rows)
+
+    def has_more_rows(self, most: int) -> bool:
+        """Check whether it has more rows than that; a line break in a cell counts as one too."""
+        if self.form.name == "arrow":
+            from pyarrow import dataset  # noqa: PLC0415 - what it needs takes long to load
+
+            return bool(dataset.dataset(self.path, format="ipc").count_rows() > most)
+        if self.form.name not in _TEXTS:
+            return (self.rows() or 0) > most
+        left = most + (self.form.name != "jsonl")  # the names of the columns are a line
+        with ExitStack() as stack:
+            lines = _unpacked(stack.enter_context(open(self.path, "rb")), self.form.compression, stack)
+            while left >= 0 and (piece := lines.read(_PIECE)):
+                left -= piece.count(b"\n")
+        return left < 0
 
     def check(self, schema: Any, known: JsonTypes | None) -> None:
         """Raise `TableError` for a file that is damaged, empty, or of other columns than the first, by its start."""
