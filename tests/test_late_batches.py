@@ -11,8 +11,10 @@ from contextlib import closing
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from background import elsewhere
 from hypothesis import given, settings
@@ -201,3 +203,25 @@ def test_a_stream_is_read_in_another_thread_than_it_was_made_in(tmp_path):
     with ThreadPoolExecutor(1) as other:
         assert other.submit(made.read_all).result().num_rows == 20
     assert resumed(table, journal, 5)[1].reused == made.summary.rows == 20
+
+
+@pytest.mark.parametrize("kind", ["files", "table"])
+def test_values_that_are_others_when_they_are_read_again_end_the_stream(tmp_path, kind):
+    """Also those of columns that no request reads: they stand beside the answers."""
+    words, numbers = [f"x{at % 7}" for at in range(1_200)], np.arange(1_200)
+    journal = finished(words, tmp_path / "j")
+    source = pa.table({"id": numbers, "text": words})
+    if kind == "files":
+        for at in (0, 600):
+            pq.write_table(source.slice(at, 600), tmp_path / f"{at:03}.parquet", row_group_size=100)
+    with mock.patch.object(batches, "BATCH_ROWS", 100):
+        read = str(tmp_path / "*.parquet") if kind == "files" else source
+        made = iter(NODE.run_batches(read, tn.testing.canned(Replies()), journal=journal, progress=False))
+        for _ in range(3):  # by now all was read once
+            next(made)
+        numbers[1_150] = -1
+        if kind == "files":
+            pq.write_table(pa.table({"id": numbers[600:], "text": words[600:]}), tmp_path / "other", row_group_size=100)
+            (tmp_path / "other").replace(tmp_path / "600.parquet")
+        with pytest.raises(tn.errors.TableError, match="values"):
+            list(made)

@@ -34,7 +34,7 @@ _BATCHES = 16  # that are put off by their marks between two turns
 class LateBatch:
     """A batch whose rows all have ends of an earlier run, as far as it was looked at: their places in the journal."""
 
-    __slots__ = ("call", "choices", "kept", "number", "places", "start", "view")
+    __slots__ = ("call", "check", "choices", "kept", "number", "places", "start", "view")
 
     def __init__(self, number: int, start: int, view: TableView) -> None:
         self.number, self.start = number, start
@@ -42,7 +42,8 @@ class LateBatch:
         self.places: Sequence[int] = array("I")
         self.call: Call | None = None  # as all of its rows are judged
         self.choices = 0
-        self.kept: Any = None  # where its configuration is in the file
+        self.kept: Any = None  # where its configuration is in the file, unless it is read again
+        self.check: int | None = None  # of all that it held at the first reading
 
     def is_like(self, call: Call) -> bool:
         """Check whether the answer of a row is judged as the others are."""
@@ -199,7 +200,8 @@ class LateWindows(Windows):
 
     def _waits(self, late: LateBatch, view: TableView) -> bool:
         """Have a batch wait for its turn; return whether the loop is to take one now."""
-        late.kept, late.view = None if self._again is not None else self._spill.put(view.table), None
+        late.check = None if self._again is None else tables.check_of(view)
+        late.kept, late.view = self._spill.put(view.table) if late.check is None else None, None
         self._late.append(late)
         return not self._handed_out or self._looked_up >= policy.PULLED_AT_ONCE
 
@@ -232,12 +234,13 @@ class LateWindows(Windows):
 
     def _view_of(self, late: LateBatch) -> TableView:
         """Return the configuration of a batch that was put off."""
-        if self._again is None:
+        if self._again is None or late.kept is not None:
             return tables.view(self._spill.take(late.kept))
         view = next(islice(self._again, late.number - self._read, None), None)
         self._read = late.number + 1
-        if view is None or len(view) != len(late.places):
-            raise TableError("the table was changed while it was read; run again: what was answered is kept")
+        if view is None or len(view) != len(late.places) or tables.check_of(view) != late.check:
+            why = "rows or values of the table were changed while it was read"
+            raise TableError(f"{why}; run again: what was answered is kept")
         return view
 
     def _rejected(self, view: TableView, start: int, rows: Sequence[int]) -> Iterator[tuple[int, End]]:

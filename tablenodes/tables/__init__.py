@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .batch_files import has_more_rows
 from .batch_sources import batch_source
-from .batch_values import bytes_of
+from .batch_values import bytes_of, check_of
 from .batch_writer import STREAMED, batch_writer, is_streamed
 from .batches import BatchSource, batch_of, columns_of_batch, joined, no_rows, numbered, patched, schema_of, stream_of
 from .database_writer import check_key, check_target, write_rows
@@ -28,6 +28,7 @@ __all__ = [
     "batch_writer",
     "bytes_of",
     "check_key",
+    "check_of",
     "check_output",
     "check_place",
     "check_target",
