@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from test_workflow_streams import FIELDS, chat, reply
 
 import tablenodes as tn
+from tablenodes.engine.journal.journal import Journal
 
 ONCE = {"duplicates": "once", "progress": False}
 NODES = {
@@ -84,3 +85,16 @@ def test_a_run_that_goes_on_sends_neither_what_came_nor_its_equals(tmp_path):
     whole = tn.Workflow(NODES).run(table, connection=counting()[0], **ONCE)
     assert again.to_pydict() == whole.table.to_pydict()
     assert max(sent.values()) == 1
+
+
+def test_a_run_that_goes_on_reads_many_rows_of_its_journal_at_once(tmp_path, monkeypatch):
+    """Those of several nodes stand side by side in it."""
+    server, sent = counting()
+    table = pa.table({"text": [f"word {at}" for at in range(400)]})
+    kept = {"progress": False, "journal": tmp_path / "run.journal"}
+    whole = tn.Workflow(NODES).run_batches(table, server, **kept).read_all()
+    before, reads, read = sent.total(), [], Journal.read
+    monkeypatch.setattr(Journal, "read", lambda journal, *places: reads.append(places) or read(journal, *places))
+    assert tn.Workflow(NODES).run_batches(table, server, **kept).read_all().equals(whole)
+    assert sent.total() == before
+    assert len(reads) < before / 3

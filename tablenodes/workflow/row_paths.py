@@ -61,6 +61,8 @@ class RowPaths:
         while True:
             if self._ready:
                 return self._ready.popleft()
+            if self._begun and type(self._begun[0]) is not Call:  # known: such rows go on together
+                return self._begun.popleft()
             if self._waits and self._go_on():
                 continue
             if self._begun:

@@ -10,6 +10,8 @@ from .entry import Entry, Key
 from .journal import Journal, Row
 
 _MOST_AHEAD = 256
+_NEAR = 2048  # a row so near to the last one is read with others around it: those of several nodes go side by side
+_AROUND, _KEPT = 64, 32  # with so many, and so many such reads are kept
 _STEP = 0x9E3779B1
 _BITS = 2**32 - 1
 
@@ -27,6 +29,7 @@ class Finder:
         self._left = journal.rows
         self._ahead: list[Row] = []  # the rows from `_first` on
         self._first = 1
+        self._around: dict[int, list[Row]] = {}
         self._places: _Places | None = None
 
     def find(self, key: Key) -> Entry | None:
@@ -56,6 +59,8 @@ class Finder:
         """Return the row behind the one that was found last; the longer rows are found so, the more are read ahead."""
         at = self._next - self._first
         if not 0 <= at < len(self._ahead):
+            if (kept := self._around.get(self._next // _AROUND)) and self._next % _AROUND < len(kept):
+                return kept[self._next % _AROUND]
             most = min(2 * len(self._ahead), _MOST_AHEAD) if at == len(self._ahead) else 0
             last = min(self._next + most, self._journal.rows)
             self._first, self._ahead, at = self._next, self._journal.read(self._next, last), 0
@@ -64,8 +69,23 @@ class Finder:
     def _row_of(self, key: Key) -> Row | None:
         if self._places is None:
             self._places = _Places(self._journal)
-        rows = (self._journal.read(place, place)[0] for place in self._places.of(key))
+        rows = map(self._row_at, self._places.of(key))
         return next((row for row in rows if row[1:3] == key), None)
+
+    def _row_at(self, place: int) -> Row:
+        """Return the row of a place; of one that is near, those around it are read too."""
+        number, at = divmod(place, _AROUND)
+        kept = self._around.get(number)
+        if kept is None:
+            if abs(place - self._next) > _NEAR:
+                return self._journal.read(place, place)[0]
+            first = number * _AROUND
+            kept = self._journal.read(max(first, 1), min(first + _AROUND - 1, self._journal.rows))
+            kept = kept if first else [kept[0], *kept]  # places count from 1
+            if len(self._around) >= _KEPT:
+                del self._around[next(iter(self._around))]
+            self._around[number] = kept
+        return kept[at]
 
 
 class _Places:
