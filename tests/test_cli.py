@@ -794,7 +794,7 @@ def test_no_heavy_library_is_loaded_for_help_and_lists(folder):
         assert json.loads(done.stderr.splitlines()[-1]) == [[]] * len(commands)
 
 
-@pytest.mark.parametrize("option", ["--top-k", "--temperature", "--api-key", "--node"])
+@pytest.mark.parametrize("option", ["--top-k", "--temperature", "--api-key", "--node", "--input"])
 def test_an_option_that_is_a_setting_or_of_another_server_is_answered_with_what_to_write(folder, command, option):
     """One line; no argument is taken for an option."""
     code, _, err = command("call", "CreateChatCompletion", "t.csv", option, "5")

@@ -200,12 +200,13 @@ def _called(option: click.Option) -> str:
 
 def _as_setting(option: str) -> str:
     """Return a hint where an unknown option is a node's setting, or another server's; an empty text for any other."""
-    from ..nodes import find_node  # noqa: PLC0415 - loaded where it is used
+    from ..nodes import NODES, find_node  # noqa: PLC0415 - loaded where it is used
     from ..nodes.neighbours import neighbour  # noqa: PLC0415
     from ..nodes.node import setting_names  # noqa: PLC0415
 
     name, names = option.lstrip("-").replace("-", "_"), setting_names(find_node("CreateChatCompletion"))
-    told = f"write --set {name}=…" if name in names else neighbour(name, None, names, "command line")
+    is_setting = name in names or any(name in setting_names(find_node(each)) for each in NODES)
+    told = f"write --set {name}=…" if is_setting else neighbour(name, None, names, "command line")
     return f"; {told}" if told else ""
 
 
