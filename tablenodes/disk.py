@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import stat
@@ -15,6 +16,7 @@ Path = str | os.PathLike[str]
 PATIENCE = 2.0  # seconds that a file which another program has open is waited for
 _IN_USE = (5, 32)  # Windows' codes of what another program has open: access denied, sharing violation
 _OPEN_ELSEWHERE = "another program has the file open; close it there and run again"
+_CAN_LOCK = os.name != "nt"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
@@ -27,9 +29,8 @@ def new_file(
     An earlier file is replaced, and its mode kept; a private one stays ours alone and replaces none. After an error it
     is gone, or kept under the name that `kept_as` returns.
     """
-    folder = os.path.dirname(target) or "."
-    fresh = os.path.join(folder, f".{secrets.token_hex(8)}.part")
-    descriptor = os.open(fresh, _NEW, 0o600 if private else 0o666)
+    fresh, descriptor = _begun(target, 0o600 if private else 0o666)
+    held = os.dup(descriptor) if _CAN_LOCK else None  # where a file that is open can take another name
     try:
         try:
             mode = stat.S_IMODE(os.stat(target if os.path.exists(target) and not private else fresh).st_mode)
@@ -52,8 +53,72 @@ def new_file(
             replace(fresh, target)
     finally:
         with suppress(FileNotFoundError):
-            os.unlink(fresh)
-    sync_folder(folder)
+            if held is None or _has_name(held, fresh):
+                os.unlink(fresh)
+        if held is not None:
+            os.close(held)
+    sync_folder(os.path.dirname(target) or ".")
+
+
+def _begun(target: Path, mode: int) -> tuple[str, int]:
+    """Return a new file beside `target`, and its descriptor; what a process of ours left there that was killed is gone.
+
+    Its name is that of the target on this machine; where another process writes the same target, any other.
+    """
+    folder, name = os.path.split(os.fspath(target))
+    if _CAN_LOCK:
+        digest = hashlib.blake2b(os.fsencode(f"{os.uname().nodename}/{name}"), digest_size=8).hexdigest()
+        usual = os.path.join(folder, f".{digest}.part")
+        with suppress(FileExistsError):
+            return usual, _locked(usual, mode)
+    other = os.path.join(folder, f".{secrets.token_hex(8)}.part")
+    return other, os.open(other, _NEW, mode)
+
+
+def _locked(path: str, mode: int) -> int:
+    """Return a new file's descriptor, locked while it is open; `FileExistsError` where another process has the file."""
+    try:
+        descriptor = os.open(path, _NEW, mode)
+    except FileExistsError:
+        _remove_left(path)
+        descriptor = os.open(path, _NEW, mode)
+    try:
+        is_ours = _is_alone(descriptor, path)
+    except BlockingIOError:  # somebody takes it for what was left, and removes it
+        is_ours = False
+    except OSError:  # a file system without locks: nobody else can lock it either
+        is_ours = True
+    if not is_ours:
+        os.close(descriptor)
+        raise FileExistsError(path)
+    return descriptor
+
+
+def _remove_left(path: str) -> None:
+    """Remove a file that nobody writes any more, if we may."""
+    with suppress(OSError):
+        left = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if _is_alone(left, path):
+                os.unlink(path)
+        finally:
+            os.close(left)
+
+
+def _is_alone(descriptor: int, path: str) -> bool:
+    """Lock a file, and check that it still has its name; `OSError` where that cannot be."""
+    import fcntl  # noqa: PLC0415 - not on Windows
+
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return _has_name(descriptor, path)
+
+
+def _has_name(descriptor: int, path: str) -> bool:
+    """Check whether an open file is the one of this name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -196,8 +196,8 @@ def test_long_tables_and_patterns_come_in_batches_by_themselves(rows, monkeypatc
         assert exit_code_of(*asked(server, "-o", "a.csv", table="rows.csv")) == 0
 
 
-def test_ctrl_c_leaves_what_came_beside_the_output(rows, tmp_path):
-    """Whole rows, in a file with .partial at its end; the same command goes on."""
+def test_ctrl_c_leaves_what_came_beside_the_output(rows, tmp_path, capsys):
+    """Whole rows, in a file with .partial at its end; the same command goes on, and removes it at its end."""
     held, seen = threading.Event(), []
 
     def react(exchange):
@@ -221,4 +221,8 @@ def test_ctrl_c_leaves_what_came_beside_the_output(rows, tmp_path):
         assert not (tmp_path / "out.csv").exists()
         assert (pd.read_csv("out.csv.partial")["outcome"] == "ok").sum() == 18
         assert exit_code_of(*asked(server, *more)) == 3
-    assert len(pd.read_csv("out.csv")) == ROWS
+        assert not (tmp_path / "out.csv.partial").exists()
+        assert "removed out.csv.partial" in capsys.readouterr().err
+        (tmp_path / "rows.csv").rename("out.csv.partial")  # a table that is read stays
+        assert exit_code_of(*asked(server, *more, table="out.csv.partial")) == 3
+    assert len(pd.read_csv("out.csv")) == len(pd.read_csv("out.csv.partial")) == ROWS

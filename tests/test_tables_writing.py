@@ -20,7 +20,7 @@ from commands import Command
 from permissions import permissions_bind
 from sentences import wording
 
-from tablenodes import tables
+from tablenodes import disk, tables
 from tablenodes.errors import TableError
 
 ENDINGS = ["csv", "tsv", "jsonl", "parquet", "arrow", "csv.gz", "jsonl.zst"]
@@ -337,6 +337,25 @@ def test_a_file_is_private_while_it_is_written(tmp_path, monkeypatch):
     tables.write_table(TABLE, tmp_path / "x.csv")
     (mode, [part]), (_, after) = seen
     assert (mode, part.startswith("."), after) == (0o600, True, ["x.csv"])
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path):
+    """But not what another one is writing, nor what is no file."""
+    path = tmp_path / "x.csv"
+    with disk.new_file(path) as handle:
+        handle.write(b"first")
+        (mine,) = os.listdir(tmp_path)
+        tables.write_table(TABLE, path)
+        assert sorted(os.listdir(tmp_path)) == [mine, "x.csv"]
+    assert path.read_bytes() == b"first"
+    (tmp_path / mine).write_text("half")
+    tables.write_table(TABLE, path)
+    assert os.listdir(tmp_path) == ["x.csv"]
+    (tmp_path / mine).symlink_to(path)
+    path.write_text("old")
+    tables.write_table(TABLE, path)
+    assert (tmp_path / mine).is_symlink()
+    assert path.read_text() == "a,n\nx,1\n,2\n"
 
 
 def test_a_link_is_followed_and_stays_a_link(tmp_path):

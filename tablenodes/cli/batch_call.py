@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext, suppress
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -166,10 +166,25 @@ class _Call:
                 answered = sum(end.summary.ok + end.summary.submitted for end in self._ends(batches).values())
                 say(how_to_go_on(stopped, answered, self._how["journal"]))
             raise
-        self._tell(batches, self._path)
+        self._tell(batches, self._path, self._without_earlier())
         if not self._is_reported:
             return BAD_INPUT
         return SOME_FAILED if any(end.summary.failed for end in self._ends(batches).values()) else OK
+
+    def _without_earlier(self) -> list[str]:
+        """Remove what earlier runs left of the files that are whole now; return what is to be said of it."""
+        from .. import tables  # noqa: PLC0415 - loads pandas
+        from ..workflow.destination import is_same  # noqa: PLC0415
+        from ..workflow.workflow_check import file_of  # noqa: PLC0415
+
+        table, removed = file_of(self._workflow, self._table), []
+        for path in filter(None, (self._path, self._log)):
+            earlier = f"{path}{tables.PARTIAL}"
+            if self._given.rows is None and os.path.isfile(earlier) and not (table and is_same(earlier, table)):
+                with suppress(OSError):
+                    os.unlink(earlier)
+                    removed.append(f"removed {earlier}")
+        return removed
 
     def _refuse_empty_handed(self) -> None:
         """Raise `InvalidRequests` where no row can be sent, as a run that is not in batches does."""
@@ -287,12 +302,12 @@ class _Call:
         asked = size_in_bytes(self._given.memory, "memory")
         return max(16 * 2**20, (asked - _BASE) // 2)
 
-    def _tell(self, batches: Any, path: str) -> None:
+    def _tell(self, batches: Any, path: str, more: Sequence[str] = ()) -> None:
         """Show the first rows, how it went and where things are."""
         ends = self._ends(batches)
         if self._head is not None and (is_terminal() or not self._shown.asked) and not self._shown.is_quiet:
             show_table(self._brief(self._head.slice(0, PREVIEW), ends))
-        places = [f"wrote {path}: {counted(self._written, 'row')}"]
+        places = [f"wrote {path}: {counted(self._written, 'row')}", *more]
         if (journal := self._how["journal"]) is not None and os.path.exists(journal):
             places.append(f"journal {journal}")
         if self._log is not None:
