@@ -82,7 +82,9 @@ class Worker(Simulation):
 
     def _room(self) -> int:
         room = super()._room()
-        return room if self.budget is None else min(room, self.budget.room)
+        if self.budget is None:
+            return room
+        return min(room, self.budget.spent + self.budget.held < self.budget._limit)  # one after the other
 
     def _wake(self) -> float:
         wake = super()._wake()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from typing import NamedTuple
 
 import pytest
 from limited_servers import BEGAN, LimitedServer
 from scheduler_simulation import ok, status
 from share_simulation import Lender, Worker, together
 
-from tablenodes.engine.scheduling.lease import Amounts
+from tablenodes.engine.scheduling.lease import Amounts, Report
 from tablenodes.settings import Limits
 
 
@@ -191,7 +192,7 @@ def test_a_pause_that_one_is_asked_for_is_kept_by_all():
 
 
 @pytest.mark.parametrize("limit", [100, 1003])
-@pytest.mark.parametrize("killed", [None, 0.6])
+@pytest.mark.parametrize("killed", [None, 0.9])
 def test_no_request_more_than_max_requests(limit, killed):
     """Four workers; one is killed: what it was leased stays counted, and all others stop."""
     lender = Lender(Limits(concurrency=32, max_requests=limit))
@@ -202,7 +203,68 @@ def test_no_request_more_than_max_requests(limit, killed):
     assert {worker.scheduler.stopped for worker in team[1:]} == {"max_requests"}
 
 
-@pytest.mark.parametrize("killed", [None, 0.6])
+def leased_late(limits, seed):
+    """Run two to four workers, whose leases come late and which join one after the other, until all is spent."""
+    chance = random.Random(seed)
+    count = chance.randint(2, 4)
+    more = {
+        "late": [chance.uniform(0.1, 0.4) for _ in range(count)],
+        "after": [0.0, *(chance.uniform(0.1, 1) for _ in range(count - 1))],
+        "price": [0.01] * count,
+    }
+    team = workers(Lender(limits), plain, [10**4] * count, latency=chance.uniform(0.02, 0.05), seed=seed, **more)
+    together(team)
+    return team
+
+
+@pytest.mark.parametrize("seeds", [range(15), pytest.param(range(15, 200), marks=pytest.mark.slow)], ids=str)
+def test_leases_that_come_late_overspend_nothing(seeds):
+    """A worker goes on by its old lease until the next one has come: what that has less is for nobody else before."""
+    for seed in seeds:
+        limit = random.Random(seed).randint(150, 300)
+        assert len(starts(leased_late(Limits(concurrency=16, max_requests=limit), seed))) == limit, seed
+
+
+@pytest.mark.slow
+def test_leases_that_come_late_overspend_a_request_a_worker_at_most():
+    """Each request costs a cent, and is ten tokens, of which those in flight come on top."""
+    for seed in range(100):
+        count = random.Random(seed).randint(60, 600)
+        team = leased_late(Limits(concurrency=16, max_cost=count * 0.01 + 0.005), seed)
+        assert count <= len(starts(team)) <= count + len(team), seed
+        team = leased_late(Limits(concurrency=16, token_budget=count * 10), seed)
+        assert count <= len(starts(team)) <= count + 16, seed
+
+
+def test_places_that_a_late_lease_takes_are_nobody_elses_before():
+    """One that has to give places up may use all of them until it knows, which its next report tells."""
+    lender, few = Lender(Limits(concurrency=16)), {"in_flight": 2, "slots": 5.0}
+    reports = [*[Report("first", **few), Report("second")] * 3]
+    assert [lender.renew(report).slots for report in reports] == [16, 0, 5, 0, 5, 11]
+
+
+def test_who_leaves_says_so_after_a_lease_that_failed():
+    """What was not used of it is for others at once."""
+
+    class Failed(NamedTuple):
+        def done(self):
+            return True
+
+        def result(self):
+            raise ConnectionError
+
+    lender = Lender(Limits(max_requests=100))
+    (worker,) = workers(lender, plain, [10])
+    worker.lease.turn(BEGAN)
+    ask, worker.lease._asking = worker.lease._asking, lambda renew, report: Failed()
+    with pytest.raises(ConnectionError):
+        worker.lease.turn(BEGAN + 0.3)
+    worker.lease._asking = ask
+    worker.lease.leave(BEGAN + 0.4)
+    assert lender.ledger.renew(Report("next", wants=Amounts(100.0)), lender.limits, BEGAN + 0.5).granted.requests == 100
+
+
+@pytest.mark.parametrize("killed", [None, 0.9])
 def test_max_cost_is_exceeded_by_a_request_a_worker_at_most(killed):
     """Each request costs a cent, of 5.005 dollars."""
     lender = Lender(Limits(concurrency=32, max_cost=5.005))
@@ -226,7 +288,7 @@ def test_what_a_killed_worker_had_left_comes_back_by_its_journal(limits, folders
     lender = Lender(limits)
     more = {"price": [0.01] * 4, "journal": [f"{folder}/{number}" for number, folder in enumerate(folders)]}
     team = workers(lender, plain, [10**4] * 4, latency=0.2, settle=[used] * 4, **more)
-    together(team, {0: 0.6})
+    together(team, {0: 0.9})
     comes_back = folders == "aaaa"
     assert read == ["a/0"] * comes_back
     assert 1003 - (0 if comes_back else 32) <= len(starts(team)) <= 1003 + 3 * (limits.max_cost is not None)
@@ -239,7 +301,7 @@ def test_a_journal_that_cannot_be_read_holds_nobody():
     lender = Lender(Limits(concurrency=32, max_requests=1003))
     more = {"journal": list("abcd"), "settle": [read.append] * 4}
     team = workers(lender, plain, [10**4] * 4, latency=0.2, **more)
-    together(team, {0: 0.6})
+    together(team, {0: 0.9})
     assert [dead.journal for dead in read] == ["a"] * 3
     assert 1003 - 32 <= len(starts(team)) <= 1003
     assert {worker.scheduler.stopped for worker in team[1:]} == {"max_requests"}

@@ -27,7 +27,10 @@ _UNITS = {"max_requests": 8.0, "token_budget": 1.0, "max_cost": 0.0}
 
 @dataclass(eq=False)
 class Member:
-    """A process, as of its last report; `until` its lease holds, `granted` are the amounts that it may have used.
+    """A process, as of its last report; `until` its lease holds, `granted` are the amounts that it may use by it.
+
+    It goes on by the lease before that one until the answer has reached it, which its next report tells: what it had
+    by that one is `had_slots` and `had_granted`.
 
     `journal` is the file of its answers, `dearest` what a call of its costs at the most; `settled_at` is when somebody
     was asked to read that file, `tries` how often that was in vain. `numbers` are those of its sends among all sends,
@@ -40,10 +43,12 @@ class Member:
     in_flight: int = 0
     slots: float = math.inf
     has_slots: int = 0
+    had_slots: int = 0
     pace: float = math.inf
     has_pace: float = 0.0
     used: Amounts = _NOTHING
     granted: Amounts = _NOTHING
+    had_granted: Amounts = _NOTHING
     journal: str = ""
     dearest: float = 0.0
     settled_at: float = -math.inf
@@ -246,6 +251,7 @@ class Ledger:
         others = [each for each in live if each is not member]
         part, tokens = self._part_of_pace(pace, member, others, limits)
         member.has_pace, most = (part, most) if part > 0 else (0.0, 0)
+        member.had_slots, member.had_granted = member.has_slots, member.granted
         member.has_slots = self._slots(member, others, limits.concurrency)
         member.granted, spent = self._amounts(report, member, limits, len(live))
         return Lease(
@@ -283,7 +289,7 @@ class Ledger:
     def _slots(self, member: Member, others: list[Member], most: int) -> int:
         """Return how many calls a member may have in flight: as many as are fair, and not in flight elsewhere."""
         part = int(fair(most, member.slots, [each.slots for each in others]) + _ROUNDING)
-        taken = sum(max(each.has_slots, each.in_flight) for each in others)
+        taken = sum(max(each.has_slots, each.had_slots, each.in_flight) for each in others)
         return max(0, min(part, most - taken))
 
     def _amounts(self, report: Report, member: Member, limits: Limits, live: int) -> tuple[Amounts, str | None]:
@@ -310,8 +316,8 @@ class Ledger:
 
 
 def _kept(member: Member) -> Amounts:
-    """Return what counts as used by a member."""
-    return Amounts(*map(max, member.used, member.granted))
+    """Return what counts as used by a member: as much as it may have used by now, by any lease that it has."""
+    return Amounts(*map(max, member.used, member.granted, member.had_granted))
 
 
 def _are_neighbours(one: str, other: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -159,10 +160,11 @@ class LeasedRate:
         self._settled = None if unsettled is None else Settled(unsettled.member, self.settle(unsettled))
 
     def leave(self, now: float) -> None:
-        """Return what was not used, once a lease that was asked for has come."""
+        """Return what was not used, once a lease that was asked for has come, or will not."""
         if self._asked is not None:
             self._began = self._counted_at
-            self._asked.result()
+            with suppress(Exception):  # `turn` has raised it, or nobody needs the lease any more
+                self._asked.result()
         if self._began > -math.inf:
             self._asking(self._lender.renew, self._report(now)._replace(leaves=True)).result()
 
