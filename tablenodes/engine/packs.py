@@ -69,13 +69,25 @@ class _Group:
         self.weights: list[int] = []
 
 
+class Among(NamedTuple):
+    """Other nodes' calls among a node's own: `last` is the key above that of its first pack.
+
+    There are so many `nodes`; all packs are kept in `packs`. `may_come` says whether more of its rows may come out of
+    a source that has nothing for now.
+    """
+
+    last: int = 0
+    nodes: int = 1
+    packs: dict[int, Pack] | None = None
+    may_come: Callable[[], bool] = bool
+
+
 class Packs:
     """A source after another one, that packs its calls, and a sink before another one, that knows no packs.
 
     A pack's call has a key below 0. A pack that is refused is halved, down to the row that is refused alone; `sizes`
     says of each row with how many it was answered. The vectors go straight to `bodies`, where those are kept.
-    `among` is given where other nodes' calls are among them: the key above that of the first pack, how many nodes there
-    are, and where all packs are kept. What keys leave, divided by that, is the node.
+    What keys leave, divided by the number of nodes `among` which it is, is the node.
     """
 
     def __init__(
@@ -85,11 +97,11 @@ class Packs:
         most: int,
         usable: Any,
         bodies: VectorBodies | None = None,
-        among: tuple[int, int, dict[int, Pack]] | None = None,
+        among: Among | None = None,
     ) -> None:
         self._sink, self._known, self._most = sink, recorder, most
         self._usable, self._bodies = usable, bodies
-        self._last, self._nodes, kept = (0, 1, None) if among is None else among
+        self._last, self._nodes, kept, self._may_come = among or Among()
         self._position = self._last % self._nodes
         self.packs: dict[int, Pack] = {} if kept is None else kept  # by the keys of their calls
         self._groups: dict[tuple[Any, ...], _Group] = {}
@@ -122,7 +134,7 @@ class Packs:
                 self._gather(item)
                 break
             else:
-                for group in [*self._groups.values()]:
+                for group in [] if self._may_come() else [*self._groups.values()]:
                     self._close(group)
                 if not self._ready:
                     raise StopIteration

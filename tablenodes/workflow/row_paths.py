@@ -40,6 +40,7 @@ class RowPaths:
         self._fresh: Iterator[Any] = iter(())
         self._row = 0
         self._on_way: dict[int, Passage] = {}
+        self._calling = [0] * len(steps)  # how many of these are at each node
         self._ready: deque[Any] = deque()  # items of rows that have come further
         self._begun: deque[Any] = deque()  # items of fresh rows
         self._waits = 0  # rows that wait at nodes behind the first that sends
@@ -67,7 +68,9 @@ class RowPaths:
                 continue
             if self._begun:
                 return self._begun.popleft()
-            if not self._begin() and not (self._waits and self._go_on(1)):
+            if self._waits and self.gate.is_narrow and self._flush():
+                continue
+            if not self._begin() and not (self._waits and self._flush()):
                 raise StopIteration
             if not self._begun and not self._ready and self.has_news():
                 return _OF_NO_ROW, BREATH
@@ -82,6 +85,7 @@ class RowPaths:
             return
         passage = self._on_way.pop(key)
         at = passage.at
+        self._calling[at] -= 1
         step = self._steps[at]
         if step.twins is not None:
             self._share(step.twins, passage, end)
@@ -162,6 +166,19 @@ class RowPaths:
                 return True
         return False
 
+    def may_come(self, position: int) -> bool:
+        """Check whether a row is on its way to a node, or waits before it."""
+        return any(self._calling[:position]) or any(step.waiting for step in self._steps[:position])
+
+    def _flush(self) -> bool:
+        """Work on rows that wait for more where no fresh one begins; those of a pack, where no other is on its way."""
+        for step in reversed(self._steps[self._first + 1 :]):
+            if step.waiting and not (step.packs and self.may_come(step.position)):
+                self._waits -= len(step.waiting)
+                self._work(step)
+                return True
+        return False
+
     def _work(self, step: StreamStep) -> None:
         """Make what a node makes of the rows that wait for it."""
         if not step.waiting:
@@ -195,6 +212,7 @@ class RowPaths:
             if step.models_differ:
                 step.note_model(passage, body)
             on_way[key] = passage
+            self._calling[position] += 1
             made = item = call(body, key)
             if recorder is not None:
                 item = recorder.recall(item)

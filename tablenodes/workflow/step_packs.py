@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..engine.packs import Each, Pack, Packs
+from ..engine.packs import Among, Each, Pack, Packs
 from ..engine.sink import BREATH
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ..engine.journal.recorder import Recorder
     from ..engine.sink import Sink, Source
@@ -18,14 +19,22 @@ if TYPE_CHECKING:
 class StepPacks:
     """The packs of some of so many nodes: a source after another one, and a sink before another one."""
 
-    def __init__(self, sink: Sink, recorder: Recorder, steps: Sequence[StreamStep], nodes: int) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        recorder: Recorder,
+        steps: Sequence[StreamStep],
+        nodes: int,
+        may_come: Callable[[int], bool],
+    ) -> None:
         self._sink, self._nodes = sink, nodes
         self.packs: dict[int, Pack] = {}  # by the keys of their calls
         self._steps = {step.position: step for step in steps}
         self._each: dict[int, Packs] = {}
         for step in steps:
             most: Any = None if step.asking is None else step.asking.pack
-            made = Packs(sink, recorder, most, step.usable, among=(step.position - nodes, nodes, self.packs))
+            among = Among(step.position - nodes, nodes, self.packs, partial(may_come, step.position))
+            made = Packs(sink, recorder, most, step.usable, among=among)
             self._each[step.position] = made
 
     def packed(self, source: Source) -> Source:

@@ -66,6 +66,11 @@ class StreamGate:
         self._suspect: Refusals | None = None
         self._met = self._probes = 0
 
+    @property
+    def is_narrow(self) -> bool:
+        """Whether what has begun is to come as far as it can before any fresh row begins."""
+        return self._is_full() or (self._suspect is not None and not self._suspect.is_answered)
+
     def places(self) -> int | None:
         """Return how many places further on the next fresh row is to be; 0 for the next ones, None for none now."""
         if self.holds() or (self._is_full() and self._in_flight()):

@@ -127,6 +127,7 @@ class StreamPlan:
         step.line = line
         step.asking, step.making = asking, making
         step.submission = kind if node._declared.later else None
+        step.packs = asking is not None and asking.pack is not None
         step.gathers = max(step.gathers, (asking.pack or 0) if asking is not None else 0)
         if asking is not None:
             step.answers = asking.answers.streamed()

@@ -82,6 +82,7 @@ class StreamStep:
         self.follows: StreamStep | None = None  # whose answers it adds to conversations
         reads_store = CONVERSATION in node._declared.makes or CONVERSATION in plan.columns or node._declared.later
         self.gathers = TOGETHER if reads_store else 0
+        self.packs = False  # whether these go in one request
         self.is_packed = False  # whether the rows that end were in one request
         self.waiting: deque[Passage] = deque()
         self.counts: Counter[str] = Counter()

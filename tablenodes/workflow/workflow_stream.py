@@ -201,7 +201,9 @@ class WorkflowStream(Stream):
         packed = [step for step in self._sending if step.asking is not None and step.asking.pack is not None]
         for step in packed:
             step.use()
-        return partial(StepPacks, steps=packed, nodes=len(self._steps)) if packed else None
+        return (
+            partial(StepPacks, steps=packed, nodes=len(self._steps), may_come=self._paths.may_come) if packed else None
+        )
 
     def _may_warm_up(self) -> bool:
         first = next((step.asking for step in self._sending), None)
