@@ -71,6 +71,23 @@ def test_a_dry_run_shows_the_first_request_without_a_key(command, name):
     assert "\x1b" not in out
 
 
+@pytest.mark.parametrize("show", ["--dry-run", "--curl", "--check", "--estimate"])
+def test_all_files_of_a_pattern_are_the_table(command, tmp_path_factory, show):
+    """As in a run; what matches none is said without a guess."""
+    parts = tmp_path_factory.mktemp("parts")
+    for name in "ab":
+        (parts / f"{name}.csv").write_text(f"n,text\n1,{name} one\n2,{name} two\n")
+    more = ["--model", "gpt-4o-mini", "--prompt", "{{ text }}", show]
+    code, out, _ = command("call", "CreateChatCompletion", f"{parts}/*.csv", *more)
+    assert code == 0
+    assert {"--check": "4 of 4 rows", "--estimate": "4 "}.get(show, "a one") in out
+    code, out, _ = command("call", "CreateChatCompletion", f"{parts}/*.csv", *more, "--rows", "3:4")
+    assert code == 0
+    assert {"--check": "1 of 1 row", "--estimate": "1 "}.get(show, "b two") in out
+    code, _, err = command("call", "CreateChatCompletion", f"{parts}/*.csw", *more)
+    assert (code, "no file matches" in err, "did you mean" in err) == (1, True, False)
+
+
 @pytest.mark.parametrize("show", ["--dry-run", "--curl"])
 def test_of_several_servers_it_is_said_that_a_row_is_shown_at_the_first(command, show):
     where = ["--base-url", "http://127.0.0.1:9/v1", "--base-url", "http://127.0.0.1:10/v1", "--no-key"]

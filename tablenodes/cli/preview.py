@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +78,7 @@ def _show_requests(workflow: Workflow, given: Given, inputs: Inputs, connection:
     """Show what each node would send of each row that is asked for; return the exit code."""
     from ..workflow.node_requests import first_row, node_requests  # noqa: PLC0415 - loads pandas
 
-    view = opened_table(workflow, given.table)
+    view = opened_table(workflow, _beginning(workflow, given))
     first = first_row(workflow, view, inputs) if given.rows is None else 0
     rows = range(*(given.rows or slice(first, first + 1)).indices(len(view)))
     code, at = OK, 0
@@ -88,6 +90,19 @@ def _show_requests(workflow: Workflow, given: Given, inputs: Inputs, connection:
     if not rows:
         show("no row is chosen, so there is no request")
     return code
+
+
+def _beginning(workflow: Workflow, given: Given) -> Any:
+    """Return the table; of a pattern of files the first, where the first row alone is shown."""
+    from .. import tables  # noqa: PLC0415 - loads pandas
+    from ..workflow.table_source import TableSource  # noqa: PLC0415
+    from ..workflow.workflow_check import file_of  # noqa: PLC0415
+
+    path, source = file_of(workflow, given.table), workflow.table if given.table is None else given.table
+    if path is None or given.rows is not None or workflow._only is not None or not glob.has_magic(path):
+        return given.table
+    first = tables.files_of(path)[0]
+    return replace(source, path=first) if isinstance(source, TableSource) else first
 
 
 def _in_json(command: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .batch_files import has_more_rows
+from .batch_files import files_of, has_more_rows, read_files
 from .batch_sources import batch_source
 from .batch_values import bytes_of, check_of
 from .batch_writer import STREAMED, batch_writer, is_streamed
@@ -35,6 +35,7 @@ __all__ = [
     "check_writing",
     "columns_of_batch",
     "count_rows",
+    "files_of",
     "frame",
     "has_more_rows",
     "is_streamed",
@@ -44,6 +45,7 @@ __all__ = [
     "no_rows",
     "numbered",
     "patched",
+    "read_files",
     "read_table",
     "rowless",
     "schema_of",

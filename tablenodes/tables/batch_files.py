@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow
 from pyarrow import ipc
@@ -23,8 +23,13 @@ from .csv_batches import CsvBatches
 from .formats import SEPARATORS, Reading, check_is_text, path_of
 from .json_batches import JsonBatches, JsonTypes
 from .json_lines import numbered_objects
+from .origin import set_folder
+from .pandas_view import with_named_index
 from .table_files import STANDARD_INPUT, check_file, read_table
 from .text_files import check_marks
+
+if TYPE_CHECKING:
+    import pandas
 
 PathLike = str | os.PathLike[str]
 _TEXTS = ("csv", "tsv", "jsonl")
@@ -36,7 +41,7 @@ _LOOK = 2**16  # bytes of a further file of CSV that are looked at before the fi
 def file_source(source: PathLike | Sequence[PathLike], reading: Reading | None = None) -> BatchSource:
     """Return the source of a file, of all files of a pattern, or of several files."""
     reading = (reading or Reading()).checked()
-    paths = _paths(source)
+    paths = files_of(source)
     parts = [_File(path, reading) for path in paths]
     known = parts[0].types() if parts[0].form.name == "jsonl" and parts[0].again else None
     for part in parts[1:] if known is not None else ():
@@ -63,6 +68,19 @@ def file_source(source: PathLike | Sequence[PathLike], reading: Reading | None =
     return BatchSource(schema, read, again=True, rows=total, folder=folder, meter=meter)
 
 
+def read_files(source: PathLike, reading: Reading) -> pandas.DataFrame:
+    """Return the rows of a file, or of all files of a pattern, as `read_table` does."""
+    paths = files_of(source)
+    if len(paths) == 1:
+        return read_table(paths[0], **reading._asdict())
+    import pandas  # noqa: PLC0415 - loaded where it is used
+
+    file_source(paths, reading)  # raises where they do not fit together
+    frames = [with_named_index(read_table(each, **reading._asdict())) for each in paths]
+    whole = pandas.concat([each[[*frames[0].columns]] for each in frames], ignore_index=True)
+    return set_folder(whole, str(Path(paths[0]).absolute().parent))
+
+
 def _of_input(part: _File) -> BatchSource:
     """Return the source of the standard input, which is read once."""
     stack = ExitStack()
@@ -75,7 +93,7 @@ def _of_input(part: _File) -> BatchSource:
     return BatchSource(schema, read, folder=os.getcwd())
 
 
-def _paths(source: PathLike | Sequence[PathLike]) -> list[str]:
+def files_of(source: PathLike | Sequence[PathLike]) -> list[str]:
     """Return the files that are meant, in their order."""
     if not isinstance(source, str | os.PathLike):
         found = [os.fspath(path_of(each, "table")) for each in source]

@@ -77,10 +77,10 @@ def called(source: Any) -> str:
 
 
 def read(source: Any) -> Any:
-    """Return the data frame that is read from where a table is."""
+    """Return the data frame that is read from where a table is, of a pattern from all of its files."""
     from .. import tables  # noqa: PLC0415 - loads pandas
 
     if (asked := database_table(source)) is not None:
         return tables.read_table(asked.url, query=asked.query)  # type: ignore[arg-type]
     options = source.options() if isinstance(source, TableSource) else {}
-    return tables.read_table(os.fspath(source), **options)
+    return tables.read_files(os.fspath(source), tables.Reading(**options))
