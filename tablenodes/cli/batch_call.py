@@ -160,13 +160,14 @@ class _Call:
             with batches:
                 self._write(batches)
         except (EndedError, Interrupted, TableError) as stopped:
+            goes_on = None if isinstance(stopped, TableError) or self._how["journal"] is None else stopped
             if self._written:
-                self._tell(batches, f"{self._path}{tables.PARTIAL}")
-            if isinstance(stopped, EndedError | Interrupted) and self._how["journal"] is not None:
+                self._tell(batches, f"{self._path}{tables.PARTIAL}", keeps=self.keeps and goes_on is None)
+            if goes_on is not None:
                 answered = sum(end.summary.ok + end.summary.submitted for end in self._ends(batches).values())
-                say(how_to_go_on(stopped, answered, self._how["journal"]))
+                say(how_to_go_on(goes_on, answered, self._how["journal"]))
             raise
-        self._tell(batches, self._path, self._without_earlier())
+        self._tell(batches, self._path, self._without_earlier(), keeps=self.keeps)
         if not self._is_reported:
             return BAD_INPUT
         return SOME_FAILED if any(end.summary.failed for end in self._ends(batches).values()) else OK
@@ -302,7 +303,7 @@ class _Call:
         asked = size_in_bytes(self._given.memory, "memory")
         return max(16 * 2**20, (asked - _BASE) // 2)
 
-    def _tell(self, batches: Any, path: str, more: Sequence[str] = ()) -> None:
+    def _tell(self, batches: Any, path: str, more: Sequence[str] = (), *, keeps: bool) -> None:
         """Show the first rows, how it went and where things are."""
         ends = self._ends(batches)
         if self._head is not None and (is_terminal() or not self._shown.asked) and not self._shown.is_quiet:
@@ -314,7 +315,7 @@ class _Call:
             places.append(f"log {self._log}")
         if (page := self._beside.get("report")) is not None and self._write_report(ends, page):
             places.append(f"report {page}")
-        for line in report(ends, ["; ".join(places)], keeps=self.keeps, has_journal=journal is not None):
+        for line in report(ends, ["; ".join(places)], keeps=keeps, has_journal=journal is not None):
             say(line)
         if self.later is not None and path == self._path and [*ends.values()][-1].summary.submitted:
             say(f"tablenodes retrieve {quote(path)}{self.later} gets the answers")

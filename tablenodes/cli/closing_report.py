@@ -16,6 +16,7 @@ from ..notices import counted, folded, width_of
 from ..run.cures import cure
 from ..run.display import duration, place_of
 from ..run.failures import Failed
+from ..run.run import SAMPLED
 from .complaints import option_for, worded
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     Outputs = Mapping[str, NodeOutput[Any]]
 
 _KINDS = 5  # kinds of failure that are told, of each node
+_REASONS = 3  # why an earlier answer is missing, of each node
 _LENGTHS = (
     None,
     170,
@@ -49,6 +51,8 @@ def report(
     `places` say where things are; `keeps` says whether the command could have a journal.
     """
     heads = {name: _head(name if len(outputs) > 1 else "", output, details=details) for name, output in outputs.items()}
+    for name in _sampled(outputs)[1:]:
+        heads[name] = heads[name].replace(f"\n  {'note':<9}{SAMPLED}", "")  # it is said of the first of them
     found = {
         name: _merged(output._failures()) if output.summary.failed or output.summary.pending else []
         for name, output in outputs.items()
@@ -77,6 +81,11 @@ def _head(name: str, output: NodeOutput[Any], *, details: bool) -> str:
     lines = [*_skipped(output), *summary._details(), *(_times(output) if details else ())]
     told = [f"  {what:<9}{worded(value)}" for what, value in lines]
     return "\n".join([f"{name}: {summary._head}" if name else summary._head, *told])
+
+
+def _sampled(outputs: Outputs) -> list[str]:
+    """Return the nodes whose equal rows share an answer that was sampled."""
+    return [name for name, output in outputs.items() if SAMPLED in output.summary.notes]
 
 
 def _skipped(output: NodeOutput[Any]) -> Iterator[tuple[str, str]]:
@@ -155,8 +164,12 @@ def _merged(found: Sequence[Failed]) -> list[Failed]:
     if len(waiting) < 2:
         return [*found]
     first = min(waiting, key=lambda each: each.row)
-    rows = sum(each.rows for each in waiting)
-    together = first._replace(rows=rows, message=f"{first.message}; {rows - first.rows:,} otherwise")
+    heads = {each.message.rpartition(": ")[0] for each in waiting}
+    start = len(f"{heads.pop()}: ") if len(heads) == 1 and "" not in heads else 0
+    told = [f"{each.message[start:]} ({counted(each.rows, 'row')})" for each in waiting[:_REASONS]]
+    rest = sum(each.rows for each in waiting[_REASONS:])
+    why = f"{first.message[:start]}{'; '.join(told)}{f'; {rest:,} for other reasons' if rest else ''}"
+    together = first._replace(rows=sum(each.rows for each in waiting), message=why)
     return [*(each for each in found if each.outcome != _UPSTREAM), together]
 
 
@@ -175,16 +188,18 @@ def _how(failed: Failed) -> str:
 
 
 class _Whole(NamedTuple):
-    """What a run is of: how many rows, and where a single node's table says how they ended."""
+    """What a run is of: how many rows, where a single node's table says how they ended, whether it has several."""
 
     rows: int
     outcome: str
+    is_of_several: bool
 
     @classmethod
     def of(cls, outputs: Outputs) -> _Whole:
         answers = [getattr(output, "_answers", None) for output in outputs.values()]
         name = answers[0].named("outcome") if len(answers) == 1 and answers[0] is not None else ""
-        return cls(sum(output.summary.rows - output.summary.skipped for output in outputs.values()), name)
+        rows = sum(output.summary.rows - output.summary.skipped for output in outputs.values())
+        return cls(rows, name, len(outputs) > 1)
 
 
 def _again(found: Sequence[Failed], limit: str, whole: _Whole, *, has_journal: bool) -> list[str]:
@@ -215,8 +230,10 @@ def _sent_again(sent: Sequence[Failed], rows: int, passing: int, raised: str, wh
     changed = f"once {them} change, or with {unchanged}{_otherwise_set(rows, kept, whole)}"
     if not passing:
         return f"the same command sends these rows again {changed}"
-    some = f"{passing:,} of the {rows:,} failed rows"
-    head = f"{raised}: {some} are sent then" if raised else f"run the same command again to send {some} again"
+    nodes, is_mixed = " of all nodes" if whole.is_of_several else "", any(each.outcome == _NOT_SENT for each in sent)
+    them = f"rows{nodes} that failed or were not sent" if is_mixed else f"failed rows{nodes}"
+    some, anew = f"{passing:,} of the {rows:,} {them}", "" if is_mixed else " again"
+    head = f"{raised}: {some} are sent then" if raised else f"run the same command again to send {some}{anew}"
     return f"{head}; the others {changed}"
 
 
@@ -224,6 +241,8 @@ def _otherwise_set(rows: int, kept: Collection[str], whole: _Whole) -> str:
     """Return what another setting costs, and how only the rows that failed are asked with it."""
     if rows == whole.rows:
         return ""
+    if whole.is_of_several:
+        return "; with another setting of a node it sends, and pays for, all rows of that node again"
     told = f"; with another setting it sends, and pays for, all {whole.rows:,} rows again"
     context = click.get_current_context(silent=True)
     if not whole.outcome or context is None or not option_for("into").startswith("--into"):

@@ -26,8 +26,8 @@ def announced(source: Source, recorder: Recorder, name: str, sink: Sink, *, send
     calls, is_all = look_ahead(source, sink)
     reused, sending = recorder.reused, len(calls)
     if not is_all:
-        known = f"{reused:,} of the first {reused + sending:,} rows reused from the journal"
-        display.say(f"{name}: {known}; the others are looked up as they come")
+        known = f"{reused:,} of the {reused + sending:,} rows looked at so far are reused from the journal"
+        display.say(f"{name}: {known}; each further row is looked up in it when its turn comes")
     elif reused + sending:
         known = f"{reused:,} of {reused + sending:,} rows reused from the journal"
         display.say(f"{name}: {known}, {f'sending {sending:,}' if sends else 'sending nothing'}")

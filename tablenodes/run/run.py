@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 _WORTH_A_JOURNAL = 100
 _LOST = "if this process ends before the run does, the answers are lost"
-SAMPLED = "equal rows share one sampled answer: with n, a temperature other than 0 or no seed, each might have its own"
+SAMPLED = "equal rows were sent once and share the answer: each might have another (n, no temperature of 0 or no seed)"
 _ELSEWHERE = (
     "the environment names another server than in the first run, and its rows go to no other unasked: pass connection="
 )
