@@ -242,7 +242,7 @@ def _otherwise_set(rows: int, kept: Collection[str], whole: _Whole) -> str:
     if rows == whole.rows:
         return ""
     if whole.is_of_several:
-        return "; with another setting of a node it sends, and pays for, all rows of that node again"
+        return "; with another setting a node sends, and pays for, all rows again"
     told = f"; with another setting it sends, and pays for, all {whole.rows:,} rows again"
     context = click.get_current_context(silent=True)
     if not whole.outcome or context is None or not option_for("into").startswith("--into"):
