@@ -14,7 +14,7 @@ import orjson
 from ..engine.sink import NOT_SENT, SUBMITTED
 from ..engine.transports.streams import STREAMED
 from ..errors import SettingError, StoreError
-from ..problems import Rejected, Remark, in_a_line
+from ..problems import Rejected, Remark
 from ..run import display
 from ..run.display import counted
 from ..store import StoreFile
@@ -214,7 +214,8 @@ class HandedRows:
 
 def reason_of(why: Rejected) -> str:
     """Return why a row cannot be submitted, and where that is."""
-    return in_a_line(why.problem.message, why.problem.path, (why.problem.rule,))
+    place, rule, message, _ = why.problem
+    return message if rule == "upstream" else f"{place}: {message}"  # an earlier node is named in the message
 
 
 def in_parts(items: Iterable[Any], size_of: Callable[[Any], int]) -> Iterator[list[Any]]:
