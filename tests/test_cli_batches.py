@@ -226,3 +226,15 @@ def test_ctrl_c_leaves_what_came_beside_the_output(rows, tmp_path, capsys):
         (tmp_path / "rows.csv").rename("out.csv.partial")  # a table that is read stays
         assert exit_code_of(*asked(server, *more, table="out.csv.partial")) == 3
     assert len(pd.read_csv("out.csv")) == len(pd.read_csv("out.csv.partial")) == ROWS
+
+
+def test_an_output_is_none_of_the_files_of_a_pattern(rows, tmp_path, capsys):
+    """Neither one that is there, nor one that the next run would read."""
+    before = (tmp_path / "rows.csv").read_bytes()
+    with fault_server(judged) as server:
+        for output in ("rows.csv", "rows-new.csv"):
+            assert exit_code_of(*asked(server, "-o", output, table="rows*.csv")) in (1, 2)
+            assert f"output '{output}' is one of the files that the run reads" in capsys.readouterr().err
+        assert server.requests == []
+        assert exit_code_of(*asked(server, "-o", "other.csv", table="rows*.csv")) == 3
+    assert (tmp_path / "rows.csv").read_bytes() == before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import glob
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -60,7 +62,8 @@ class Destination:
         from .. import tables  # noqa: PLC0415 - loads pandas
 
         if table is not None and is_same(self.path, table):
-            raise TableError(f"output {self.path!r} is the table that the run reads: choose another file")
+            what = "is the table" if is_same(table, self.path) else "is one of the files"
+            raise TableError(f"output {self.path!r} {what} that the run reads: choose another file")
         tables.check_output(self.path)
 
     def check_content(self, view: TableView, _columns: Mapping[str, Any]) -> None:
@@ -141,7 +144,13 @@ def refuse_as_journal(journal: str | os.PathLike[str], *, table: str | None, out
 
 
 def is_same(one: str, other: str) -> bool:
-    """Check whether two paths are those of one file."""
+    """Check whether two paths are those of one file; of a pattern, whether it is, or will be, one of its files."""
+    if glob.has_magic(other) and not os.path.exists(other):
+        folder, name = os.path.split(os.path.abspath(other))
+        own, called = os.path.split(os.path.abspath(one))
+        return (own == folder and fnmatch.fnmatchcase(called, name)) or any(
+            is_same(one, each) for each in glob.iglob(other, recursive=True)
+        )
     paths = [Path(each).expanduser() for each in (one, other)]
     try:
         return paths[0].samefile(paths[1])
