@@ -97,6 +97,13 @@ def test_refusals_of_calls_that_bunch_are_no_chance(seed, count):
     assert too_many <= 0
 
 
+def test_a_pace_at_which_a_few_are_refused_is_raised_only_a_little():
+    """The places of a server are nearly used up then: far faster, and a lot is refused until that is known."""
+    served, too_many = kept("silent", seed=509, count=4)
+    assert served >= 0.9
+    assert too_many <= 0
+
+
 @pytest.mark.parametrize("late", [0.1, 0.3])
 def test_a_lease_that_comes_late_costs_nothing(late):
     """It is asked for while the old one holds, and never before the last one has come."""

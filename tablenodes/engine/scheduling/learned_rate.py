@@ -233,8 +233,7 @@ class LearnedRate:
     def _passed(self, now: float) -> None:
         """Stay a little below the limit, for a slower pace did bring fewer refusals."""
         self._chance = self._before = None
-        self._climbed = False
-        self._dry_spells = 0
+        self._climbed, self._dry_spells = False, 0
         self._up_at = now + max(self._up_after, 4 * self._delay)
         if self._rate is None:
             self._go(now, 2 * self.pace, Phase.SEEK)
@@ -278,7 +277,7 @@ class LearnedRate:
             self._go(now, self.pace, Phase.HOLD)
 
     def _judge_hold(self, now: float, sends: int, refused: int) -> None:
-        """Go a little faster from time to time, until something is refused."""
+        """Go faster from time to time, by more each time until a few are refused, and slow down where too many are."""
         seconds = self.record.seconds(now)
         if self._is_too_many(sends, refused):
             self._slow(now)
@@ -287,6 +286,7 @@ class LearnedRate:
             if (self._is_loose or self._asks_seconds) and not refused and seconds > 0.8 and self._rate is not None:
                 most = self.pace if self._is_loose else 1.04 * self._rate  # a bucket that is full lets more in
                 self._rate = max(self._rate, min(self.pace, most))
+            self._gain = self._gain if refused < 2 else policy.UP_GAIN
             self._go(now, self.pace * self._gain, Phase.HOLD)
             self._gain = min(policy.UP_GAIN_MOST, 1 + (self._gain - 1) * policy.UP_FASTER)
             self._up_at = now + max(1.0, 2 * self._delay)
