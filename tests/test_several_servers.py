@@ -387,9 +387,10 @@ def test_a_workflows_log_says_it_in_batches_too(two, tmp_path, monkeypatch, caps
             if ": POST " in line
         )
     hosts = {url.split("/")[2] for url in two}
-    assert found[2]["ask"] == found[2]["pack"] == hosts
-    assert {name: found[0][name] for name in ("ask", "pack")} == {name: found[2][name] for name in ("ask", "pack")}
-    assert not found[2]["last"] & hosts
+    for way in (0, 2):  # four packs may all go to one of them
+        assert found[way]["ask"] == hosts
+        assert found[way]["pack"] <= hosts
+        assert not found[way]["last"] & hosts
     assert len(said[2]) == 3
     assert said[0] == said[2]
 
