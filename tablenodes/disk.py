@@ -10,13 +10,14 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from typing import IO
 
 Path = str | os.PathLike[str]
 PATIENCE = 2.0  # seconds that a file which another program has open is waited for
 _IN_USE = (5, 32)  # Windows' codes of what another program has open: access denied, sharing violation
 _OPEN_ELSEWHERE = "another program has the file open; close it there and run again"
-_CAN_LOCK = os.name != "nt"
+_CAN_LOCK = find_spec("fcntl") is not None  # not on Windows
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
