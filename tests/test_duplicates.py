@@ -121,6 +121,17 @@ def test_it_is_said_that_a_sampled_answer_is_shared(more):
     wording(out.summary.notes)
 
 
+def test_of_what_no_model_writes_it_is_not_said_that_it_might_be_another():
+    """Vectors of equal texts are the same, by a table and by a stream."""
+    node, ways = tn.CreateEmbedding(model="m", input="{{ text }}"), {"duplicates": "once", **SILENT}
+    table = pd.DataFrame({"text": ["a", "a"]})
+    out = node.run(table, tn.testing.canned([1.0, 2.0]), **ways)
+    flow = tn.Workflow({"vector": node, "again": node}).run_batches(table, tn.testing.canned([1.0, 2.0]), **ways)
+    flow.read_all()
+    for summary in (out.summary, *flow.summaries.values()):
+        assert (summary.shared, summary.notes) == (1, ())
+
+
 def test_a_journal_has_the_first_of_equal_rows_and_each_keeps_what_it_has(tmp_path):
     """Who sends each later finds that one, and asks for the others; who shares later keeps their own answers."""
     count, ways = Counting(), {"journal": tmp_path / "journal", **SILENT}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..engine.outcomes.answer_json import readable
 from ..engine.outcomes.rules import Failure
@@ -35,6 +35,7 @@ class Embeddings(RowAnswers):
     """
 
     size: int | None = None
+    is_written: ClassVar[bool] = False
 
     @property
     def fields(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
@@ -31,6 +31,8 @@ def moderated(node: Any) -> ModerationAnswers:
 @dataclass(frozen=True)
 class ModerationAnswers(RowAnswers):
     """How moderations are read: as whether something is flagged, for what, and perhaps the scores as JSON."""
+
+    is_written: ClassVar[bool] = False
 
     def usable(self) -> Usable | None:
         """Return what judges the answers of one run."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
@@ -44,6 +44,7 @@ class RowAnswers:
     mode: AnswerMode = "json_schema"
     into: str | None = None
     is_whole: bool = False  # an answer is the body itself, whatever it is
+    is_written: ClassVar[bool] = True  # by a model, which may write another one when it is asked again
 
     @property
     def is_one(self) -> bool:

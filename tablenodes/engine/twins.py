@@ -56,50 +56,59 @@ class Outcomes:
         return [*self._names][code - 1] if code else None
 
 
-class _Twin(NamedTuple):
+class Twin(NamedTuple):
     """Stands in the place of a row's end: that of its first twin is its own."""
 
     first: int
 
 
-class Twins:
+class Alike:
+    """Tells the first of equal calls from the others, which have its end.
+
+    `are_sampled` says whether a row shares an answer that might have been another.
+    """
+
+    def __init__(self, keys: Keys, recorder: Recorder) -> None:
+        self._keys, self._recorder, self._firsts = keys, recorder, FirstRows()
+        self.are_sampled = False
+
+    def told_apart(self, row: int, call: Call, item: Any) -> Any:
+        """Return what becomes of a row's call: `item`, or, where that is to be sent, the end of an equal row before."""
+        first = self._firsts.first(self._keys.key(call.body, getattr(call.scope, "place", b"")).digest, row)
+        if first == row or type(item) is not Call:
+            return item
+        self._recorder.forget(call.key)
+        self.are_sampled = self.are_sampled or _is_sampled(call.body)
+        return call.key, Twin(first)
+
+
+class Twins(Alike):
     """A source after another one, of unlike calls alone, and a sink before another one.
 
     A row with an answer of its own in the journal keeps that. The journal has the first of equal rows, and no other: so
     a run that sends each finds the first one's answer and asks for the others'. What is kept is 15 bytes for each
-    request, and what `ends` keeps. `are_sampled` says whether a row shares an answer that might have been another.
+    request, and what `ends` keeps.
     """
 
     def __init__(self, sink: SharingSink, keys: Keys, recorder: Recorder, ends: Ends | None = None) -> None:
-        self._sink, self._keys, self._recorder = sink, keys, recorder
-        self._ends = Outcomes() if ends is None else ends
-        self._firsts = FirstRows()
+        super().__init__(keys, recorder)
+        self._sink, self._ends = sink, Outcomes() if ends is None else ends
         self._waiting: dict[int, list[int]] = {}
-        self.are_sampled = False
 
     def unlike(self, source: Source) -> Iterator[Any]:
         """Yield what a source gives: of equal calls the first, or its end in an earlier run."""
-        first_of, digest_of, recall = self._firsts.first, self._keys.key, self._recorder.recall
+        recall = self._recorder.recall
         for item in source:
-            if type(item) is not Call:
-                yield item
-                continue
-            first = first_of(digest_of(item.body, getattr(item.scope, "place", b"")).digest, item.key)
-            found: Any = recall(item)
-            if first != item.key and type(found) is Call:
-                self._recorder.forget(item.key)
-                self.are_sampled = self.are_sampled or is_sampled(item.body)
-                found = item.key, _Twin(first)
-            yield found
+            yield self.told_apart(item.key, item, recall(item)) if type(item) is Call else item
 
     @property
     def room(self) -> int:
         """How many rows may have begun and not ended."""
         return self._sink.room
 
-    def accept(self, row: int, end: End | _Twin) -> None:
+    def accept(self, row: int, end: End | Twin) -> None:
         """Accept the end of a row, and of those that ask the same."""
-        if type(end) is _Twin:
+        if type(end) is Twin:
             self._follow(row, end.first)
             return
         self._sink.accept(row, end)  # type: ignore[arg-type] # there are but two kinds
@@ -120,7 +129,7 @@ class Twins:
         self._sink.finish(reason)
 
 
-def is_sampled(body: bytes) -> bool:
+def _is_sampled(body: bytes) -> bool:
     """Check whether asking again might bring another answer."""
     asked = orjson.loads(body)
     return (asked.get("n") or 1) != 1 or asked.get("temperature") != 0 or asked.get("seed") is None

@@ -410,7 +410,7 @@ class Run:
         if (count := str(self.asking.settings.get("n") or "")).isdecimal() and int(count) > 1:
             told = f"each row asks, and pays, for {int(count):,} answers, and the table has the first"
             yield Remark(f"{told}: .choices has all", code="choices", values={"told": told})
-        if self.twins is not None and self.twins.are_sampled:
+        if self.twins is not None and self.twins.are_sampled and self.asking.answers.is_written:
             yield SAMPLED
         if self.usable is not None:
             yield from self.usable.noted()

@@ -218,7 +218,7 @@ class RowPaths:
                 item = recorder.recall(item)
                 passage.earlier = recorder.earlier.get(key, (0, False))[0]
             if twins is not None:
-                item = twins.told_apart(passage.row, made, item, self.recorder)
+                item = twins.told_apart(passage.row, made, item)
             items.append(item)
 
     def _end(self, passage: Passage, end: Any) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from ..engine.calls import Call
-from ..engine.first_rows import FirstRows
 from ..engine.sink import SharedEnd
-from ..engine.twins import is_sampled
+from ..engine.twins import Alike, Twin
 
 if TYPE_CHECKING:
     from ..engine.journal import Keys
@@ -19,38 +17,23 @@ if TYPE_CHECKING:
 _MOST = 20_000  # rows that wait for others, from which on no fresh one begins
 
 
-class _Twin(NamedTuple):
-    """Stands in the place of a row's end: that of its first twin is its own."""
-
-    first: int
-
-
-class StepTwins:
+class StepTwins(Alike):
     """Knows of one node's rows which ask the same, and the ends that others may share; see `engine.twins`."""
 
-    def __init__(self, keys: Keys, ends: KeptEnds) -> None:
-        self._keys, self._ends, self._firsts = keys, ends, FirstRows()
+    def __init__(self, keys: Keys, recorder: Recorder, ends: KeptEnds) -> None:
+        super().__init__(keys, recorder)
+        self._ends = ends
         self._waiting: dict[int, list[Passage]] = {}  # by the rows that they wait for
         self._waits = 0
         self.shared = self.shared_tokens = 0
-        self.are_sampled = False
 
     def is_full(self) -> bool:
         """Check whether so many rows wait for others that no fresh one is to begin."""
         return self._waits >= _MOST
 
-    def told_apart(self, row: int, call: Call, item: Any, recorder: Recorder) -> Any:
-        """Return what becomes of a row's call, which is its `item` unless an earlier row asked the same."""
-        first = self._firsts.first(self._keys.key(call.body, getattr(call.scope, "place", b"")).digest, row)
-        if first == row or type(item) is not Call:
-            return item
-        recorder.forget(call.key)
-        self.are_sampled = self.are_sampled or is_sampled(call.body)
-        return call.key, _Twin(first)
-
     def end_of(self, passage: Passage, end: Any) -> End | None:
         """Return the end of a row; None of one that waits for another's."""
-        if type(end) is not _Twin:
+        if type(end) is not Twin:
             return end  # type: ignore[no-any-return] # there are but two kinds
         known = self._ends.get(end.first)
         if known is not None:

@@ -290,7 +290,7 @@ class WorkflowStream(Stream):
             seconds = asking.seconds or endpoint.timeout.total
             step.call = caller(request, seconds, step.watched(judging), keys, placed)
             if self._is_once:
-                step.twins = StepTwins(Keys(known_as), self._shared_ends())
+                step.twins = StepTwins(Keys(known_as), self.recorder, self._shared_ends())
             if display.DETAILED.get():
                 self._say_how(asking, request, endpoint, step.line.options)
         source: Any = self._warmed(self._paths) if self._may_warm_up() else self._paths
@@ -358,7 +358,7 @@ class WorkflowStream(Stream):
             notes=(
                 *step.plan.noted(alike=True),
                 *noted,
-                *((SAMPLED,) if step.twins is not None and step.twins.are_sampled else ()),
+                *((SAMPLED,) if step.twins is not None and step.twins.are_sampled and step.answers.is_written else ()),
                 *notes_on(step.counts, account.met, endpoint if self.options.send else None, request),
             ),
         )

@@ -10,6 +10,7 @@ from .. import policy
 from ..outcomes.rules import Failure
 from .beginning import asked_of, beginning_of
 from .fleet_member import FleetAdmission, Member
+from .front import Front
 from .scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class _Circuits:
         return {}
 
 
-class Fleet(Scheduler):
+class Fleet(Front):
     """A scheduler for several servers that answer alike.
 
     A call goes to the server that would answer it soonest, by the time that its answers take and the calls that it has.
@@ -255,14 +256,6 @@ class Fleet(Scheduler):
             for each in self.members:
                 each.lend(self._recoveries)
 
-    def _count(self) -> None:
-        self.sent = self.tokens = self.repeats = self.first_try = 0
-        for each in self.members:
-            self.sent += each.sent
-            self.tokens += each.tokens
-            self.repeats += each.repeats
-            self.first_try += each.first_try
-
     def _forget(self, key: int) -> None:
         self.failed_at.pop(key, None)
         self._asked.pop(key, None)
@@ -284,10 +277,6 @@ class Fleet(Scheduler):
         super().stop(reason, words)
         for each in self.members:
             Scheduler.stop(each, reason, words)
-
-    def finish(self) -> None:
-        for each in self.members:
-            each.finish()
 
     def cap(self, capacity: int) -> None:
         super().cap(capacity)
@@ -326,10 +315,6 @@ class Fleet(Scheduler):
         if any(each is None for each in waits):
             return None
         return min((each for each in waits if each is not None), key=lambda each: each.until or 0.0, default=None)
-
-    @property
-    def has_answers(self) -> bool:
-        return bool(self.circuits.answered)
 
     @property
     def seconds_paused(self) -> float:

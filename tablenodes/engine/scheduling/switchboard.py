@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, cast
 
 from .. import policy
-from .scheduler import Scheduler
+from .front import Front
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ...settings import Limits, Retry
     from ..outcomes.judge import Verdict
     from .attempts import Done
+    from .scheduler import Scheduler
     from .stops import Wait
 
 
@@ -44,7 +45,7 @@ class _Circuits:
         return {}
 
 
-class Switchboard(Scheduler):
+class Switchboard(Front):
     """A front for schedulers, one a connection; `line_of` returns the number of a call's, by its key.
 
     The requests and tokens of all count together. Where one has stopped, all have. `rooms` are how many calls of each
@@ -124,14 +125,6 @@ class Switchboard(Scheduler):
         self._count()
         return super()._unreserved()
 
-    def _count(self) -> None:
-        self.sent = self.tokens = self.repeats = self.first_try = 0
-        for each in self.members:
-            self.sent += each.sent
-            self.tokens += each.tokens
-            self.repeats += each.repeats
-            self.first_try += each.first_try
-
     def answered(self, key: int, verdict: Verdict, sends: int, now: float, model: str | None = None) -> Done | None:
         member = self._placed.pop(key)
         done = member.answered(key, verdict, sends, now, model)
@@ -166,8 +159,7 @@ class Switchboard(Scheduler):
             each.stop(reason, words)
 
     def finish(self) -> None:
-        for each in self.members:
-            each.finish()
+        super().finish()
         self._heed()
 
     def cap(self, capacity: int) -> None:
@@ -200,10 +192,6 @@ class Switchboard(Scheduler):
     @property
     def waiting(self) -> int:
         return sum(each.waiting for each in self.members)
-
-    @property
-    def has_answers(self) -> bool:
-        return bool(self.circuits.answered)
 
     @property
     def seconds_paused(self) -> float:
