@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
@@ -85,14 +84,14 @@ def _is_large(table: Any) -> bool:
 
     if isinstance(table, DatabaseTable):
         return False  # nobody knows before it is read
-    path = os.fspath(table)
-    paths = glob.glob(path, recursive=True) if glob.has_magic(path) and not os.path.exists(path) else [path]
-    if len(paths) != 1:
-        return len(paths) > 1
-    packed = _PACKED if path.endswith((".gz", ".xz", ".zst", ".bz2")) else 1
-    if os.path.isfile(paths[0]) and os.path.getsize(paths[0]) * packed > _BYTES:
+    try:
+        first, *others = tables.files_of(os.fspath(table))
+    except TableError:
+        return False  # it is said when it is read
+    packed = _PACKED if first.endswith((".gz", ".xz", ".zst", ".bz2")) else 1
+    if others or (os.path.isfile(first) and os.path.getsize(first) * packed > _BYTES):
         return True
-    return tables.has_more_rows(paths[0], HELD_ROWS, tables.Reading(**_reading_of(table)))
+    return tables.has_more_rows(first, HELD_ROWS, tables.Reading(**_reading_of(table)))
 
 
 def _reading_of(table: Any) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -99,7 +98,7 @@ def _beginning(workflow: Workflow, given: Given) -> Any:
     from ..workflow.workflow_check import file_of  # noqa: PLC0415
 
     path, source = file_of(workflow, given.table), workflow.table if given.table is None else given.table
-    if path is None or given.rows is not None or workflow._only is not None or not glob.has_magic(path):
+    if path is None or given.rows is not None or workflow._only is not None:
         return given.table
     first = tables.files_of(path)[0]
     return replace(source, path=first) if isinstance(source, TableSource) else first
